@@ -1,0 +1,187 @@
+//! What the mail protocols say before TLS, and what this wrapper says in their place.
+//!
+//! Pure: bytes in, verdicts and bytes out. Nothing here knows a descriptor, a clock or TLS; `no_std` keeps it so.
+//! One protocol is one file and one row of [`PROTOCOLS`]. A [`Snooper`] sees the dialogue line by line and in
+//! lock-step: the greeting, then one command of the client, its whole reply, the next command. It understands the
+//! *opening words* of its protocol and no other word; it never sees DATA, SASL or a literal of the client.
+
+#![no_std]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+
+pub mod line;
+mod smtp;
+
+/// One protocol: its name, how its server is known, and its snooper.
+#[derive(Clone, Copy)]
+pub struct Protocol {
+    /// The name `--protocol` takes.
+    pub name: &'static str,
+    /// Whether a server whose first line is this (its line end included) speaks the protocol; `--protocol auto`
+    /// takes the first row that says yes.
+    pub greets: fn(first_line: &[u8]) -> bool,
+    /// The ALPN protocol names (RFC 7301) that stand for it.
+    pub alpn: &'static [&'static [u8]],
+    /// A snooper for one server, from its greeting on. It knows nothing yet.
+    pub snooper: fn(Policy) -> Box<dyn Snooper>,
+}
+
+/// Every protocol, in the order `--protocol auto` tries them.
+pub const PROTOCOLS: &[Protocol] = &[smtp::SMTP, smtp::LMTP];
+
+/// How the snooper treats capabilities and words; fixed for the life of one server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Policy {
+    /// What becomes of the offer of STARTTLS.
+    pub offer: Offer,
+    /// `--require-tls` before TLS: fewer opening words, and no offer of authentication.
+    pub strict: bool,
+    /// The client already speaks TLS: STARTTLS is answered, not obeyed.
+    pub inside: bool,
+}
+
+impl Policy {
+    /// The client speaks TLS; the server does not know, and might offer it once more.
+    pub const INSIDE: Self = Self { offer: Offer::Remove, strict: false, inside: true };
+}
+
+/// What a snooper does with the offer of STARTTLS in the server's capabilities.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Offer {
+    /// It stands there once, whether or not the server made it.
+    Add,
+    /// It stands there if the server made it (`--no-advertise`).
+    Leave,
+    /// It does not stand there: it could not be kept, or TLS is already there.
+    Remove,
+}
+
+/// The one trait: a protocol's view of the dialogue before TLS.
+///
+/// Lines come whole, with their line end. What the other side shall hear goes to `out`; a snooper that appends
+/// nothing swallows the line.
+pub trait Snooper {
+    /// Takes one line of the server's greeting.
+    fn greeting(&mut self, line: &[u8], out: &mut Vec<u8>) -> Greeting;
+
+    /// Takes one line of the client and says what is to be done with it. Called only when no reply is owed.
+    fn command(&mut self, line: &[u8]) -> Verdict;
+
+    /// Takes one line of the server's reply to the command last forwarded.
+    fn reply(&mut self, line: &[u8], out: &mut Vec<u8>) -> Reply;
+
+    /// Appends one of the wrapper's own sentences, in answer to the command last seen.
+    fn say(&self, sentence: Sentence, out: &mut Vec<u8>);
+
+    /// Gives up a line held back until the next one shows what it is; the dialogue breaks off here.
+    fn held(&mut self) -> Vec<u8> {
+        Vec::new()
+    }
+
+    /// Whether the server made an offer of its own. The administrator should hear of it.
+    fn server_offers(&self) -> bool;
+
+    /// Whether a fresh server's greeting is said again inside TLS (ManageSieve, RFC 5804 section 2.2).
+    fn greets_again(&self) -> bool {
+        false
+    }
+}
+
+/// What the greeting means so far.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Greeting {
+    /// It goes on with the next line.
+    More,
+    /// It is over, and the server is at the client's service.
+    Open,
+    /// It is over, and the server will not serve (421, 554, -ERR, * BYE).
+    Refuses,
+    /// It is over, and TLS has become impossible (IMAP's `* PREAUTH`).
+    Bars,
+}
+
+/// What is to be done with a line of the client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// An opening word: forward it and await its reply.
+    Forward(Effect),
+    /// The switch.
+    StartTls,
+    /// The wrapper answers; the server never hears of it.
+    Answer(Sentence),
+    /// No opening word. The snooping ends here, or with `--require-tls` the command is refused.
+    Unknown,
+    /// No opening word, and what follows cannot safely be read as commands: a literal is announced, or a NUL or
+    /// a stray CR makes it doubtful where the server sees the end of the line.
+    Doubtful,
+}
+
+/// What an opening word leaves behind in the server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Nothing.
+    None,
+    /// State that a fresh server does not have until the word is said again (EHLO, LANG, MODE READER).
+    SetsState,
+}
+
+/// How far the reply is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reply {
+    /// It goes on with the next line.
+    More,
+    /// It is over, with this outcome.
+    Done(Class),
+}
+
+/// The outcome of a command, as coarse as the protocol's first letter: `2`, `5`, `+`, `-`, `O`, `N`, `B`.
+/// Two servers that answer a command alike have the same class.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Class(pub u8);
+
+impl Class {
+    /// Whether the command was accepted (2xx, `+OK`, `OK`).
+    pub fn is_positive(self) -> bool {
+        matches!(self.0, b'2' | b'+' | b'O')
+    }
+}
+
+/// What the wrapper itself may say; every protocol has its words for each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sentence {
+    /// STARTTLS is granted: the last plaintext line of the session.
+    GoAhead,
+    /// STARTTLS cannot be granted now.
+    NotAvailable,
+    /// STARTTLS came with an argument.
+    Argument,
+    /// STARTTLS came before the words that must precede it.
+    TooEarly,
+    /// STARTTLS came inside TLS.
+    AlreadyActive,
+    /// Only opening words are allowed before TLS.
+    Refused,
+    /// The line exceeds [`line::MAX_LINE`]; the session ends.
+    LineTooLong,
+    /// Inside TLS, the server that should serve the client cannot; the session ends.
+    Failed,
+    /// The wrapper ends a session that did not come to TLS.
+    Goodbye,
+}
+
+/// Judges a text that may begin with the word that asks for TLS. Blanks behind it are tolerated, an argument is not
+/// (RFC 3207 section 4).
+fn switch(text: &[u8], word: &[u8], policy: Policy) -> Option<Verdict> {
+    let tail = line::after_word(text, word)?;
+    Some(if policy.inside {
+        Verdict::Answer(Sentence::AlreadyActive)
+    } else if tail.iter().all(|byte| line::is_blank(*byte)) {
+        Verdict::StartTls
+    } else {
+        Verdict::Answer(Sentence::Argument)
+    })
+}

@@ -1,0 +1,166 @@
+//! SMTP (RFC 5321) and LMTP (RFC 2033) with STARTTLS (RFC 3207).
+
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+
+use crate::line::{text, without_end, word};
+use crate::{Class, Effect, Greeting, Offer, Policy, Protocol, Reply, Sentence, Snooper, Verdict, switch};
+
+/// The row of SMTP. Its greeting is LMTP's as well, and the words of both are understood.
+pub(crate) const SMTP: Protocol = Protocol { name: "smtp", greets, alpn: &[b"smtp", b"esmtp"], snooper };
+
+/// The row of LMTP, for those who name it.
+pub(crate) const LMTP: Protocol = Protocol { name: "lmtp", greets: |_| false, ..SMTP };
+
+/// What the dialogue has shown of one server.
+struct Smtp {
+    policy: Policy,
+    /// EHLO or LHLO was answered with 250; before that STARTTLS is out of sequence (RFC 3207 section 4).
+    introduced: bool,
+    server_offers: bool,
+    reply: Expected,
+    /// The line of the EHLO reply that is not yet known to be the last.
+    held: Vec<u8>,
+}
+
+/// The reply that is owed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Expected {
+    Plain,
+    /// The first line of the reply to EHLO or LHLO: the server's name.
+    Name,
+    /// Its further lines: one capability each (RFC 5321 section 4.1.1.1).
+    Capability,
+}
+
+impl Snooper for Smtp {
+    fn greeting(&mut self, line: &[u8], out: &mut Vec<u8>) -> Greeting {
+        out.extend_from_slice(line);
+        match (goes_on(line), line.first()) {
+            (true, _) => Greeting::More,
+            (false, Some(b'2')) => Greeting::Open,
+            (false, _) => Greeting::Refuses,
+        }
+    }
+
+    fn command(&mut self, line: &[u8]) -> Verdict {
+        let Some(text) = text(line) else { return Verdict::Doubtful };
+        if let Some(verdict) = switch(text, b"STARTTLS", self.policy) {
+            let too_early = verdict == Verdict::StartTls && !self.introduced;
+            return if too_early { Verdict::Answer(Sentence::TooEarly) } else { verdict };
+        }
+        let verb = word(text).0;
+        let is = |wanted: &[&[u8]]| wanted.iter().any(|one| verb.eq_ignore_ascii_case(one));
+        self.reply = if is(&[b"EHLO", b"LHLO"]) { Expected::Name } else { Expected::Plain };
+        if is(&[b"EHLO", b"LHLO"]) || (is(&[b"HELO"]) && !self.policy.strict) {
+            Verdict::Forward(Effect::SetsState)
+        } else if is(&[b"NOOP", b"QUIT"]) || (is(LENIENT) && !self.policy.strict) {
+            Verdict::Forward(Effect::None)
+        } else {
+            Verdict::Unknown
+        }
+    }
+
+    fn reply(&mut self, line: &[u8], out: &mut Vec<u8>) -> Reply {
+        match (self.reply, line.starts_with(b"250")) {
+            (Expected::Plain, _) | (_, false) => out.extend_from_slice(line),
+            (Expected::Name, true) => self.hold(line, out),
+            (Expected::Capability, true) => self.capability(line, out),
+        }
+        if goes_on(line) {
+            if self.reply == Expected::Name {
+                self.reply = Expected::Capability;
+            }
+            return Reply::More;
+        }
+        if self.reply != Expected::Plain && line.starts_with(b"250") {
+            self.introduced = true;
+            self.finish_capabilities(out);
+        }
+        Reply::Done(Class(line.first().copied().unwrap_or_default()))
+    }
+
+    fn say(&self, sentence: Sentence, out: &mut Vec<u8>) {
+        out.extend_from_slice(match sentence {
+            Sentence::GoAhead => b"220 2.0.0 Ready to start TLS\r\n",
+            Sentence::NotAvailable => b"454 4.7.0 TLS not available due to temporary reason\r\n",
+            Sentence::Argument => b"501 5.5.4 Syntax error (no parameters allowed)\r\n",
+            Sentence::TooEarly => b"503 5.5.1 EHLO first\r\n",
+            Sentence::AlreadyActive => b"503 5.5.1 TLS already active\r\n",
+            Sentence::Refused => b"530 5.7.0 Must issue a STARTTLS command first\r\n",
+            Sentence::LineTooLong => b"500 5.5.2 Line too long\r\n",
+            Sentence::Failed => b"421 4.3.0 Service not available, closing transmission channel\r\n",
+            Sentence::Goodbye => b"421 4.7.0 STARTTLS required, closing transmission channel\r\n",
+        });
+    }
+
+    fn held(&mut self) -> Vec<u8> {
+        core::mem::take(&mut self.held)
+    }
+
+    fn server_offers(&self) -> bool {
+        self.server_offers
+    }
+}
+
+impl Smtp {
+    fn capability(&mut self, line: &[u8], out: &mut Vec<u8>) {
+        let keyword = without_end(line).get(4..).unwrap_or_default();
+        let is = |name: &[u8]| word(keyword).0.eq_ignore_ascii_case(name);
+        let offers = is(b"STARTTLS");
+        self.server_offers |= offers;
+        let dropped =
+            if offers { self.policy.offer != Offer::Leave } else { self.policy.strict && offers_auth(keyword) };
+        if !dropped {
+            self.hold(line, out);
+        }
+    }
+
+    /// Keeps this line until it is known whether another follows, and lets go of the one before.
+    fn hold(&mut self, line: &[u8], out: &mut Vec<u8>) {
+        self.release(b'-', out);
+        self.held.extend_from_slice(line);
+    }
+
+    fn release(&mut self, separator: u8, out: &mut Vec<u8>) {
+        if let (Some(code), Some(rest)) = (self.held.get(..3), self.held.get(3..)) {
+            out.extend_from_slice(code);
+            out.push(separator);
+            // A last line may be the bare code (RFC 5321 section 4.2); then no separator stands there to replace.
+            out.extend_from_slice(rest.strip_prefix(b"-").or_else(|| rest.strip_prefix(b" ")).unwrap_or(rest));
+        }
+        self.held.clear();
+    }
+
+    fn finish_capabilities(&mut self, out: &mut Vec<u8>) {
+        if self.policy.offer == Offer::Add {
+            self.release(b'-', out);
+            out.extend_from_slice(b"250 STARTTLS\r\n");
+        } else {
+            self.release(b' ', out);
+        }
+    }
+}
+
+fn greets(first_line: &[u8]) -> bool {
+    [b"220", b"421", b"554"].iter().any(|code| first_line.starts_with(*code))
+}
+
+fn snooper(policy: Policy) -> Box<dyn Snooper> {
+    let held = Vec::new();
+    Box::new(Smtp { policy, introduced: false, server_offers: false, reply: Expected::Plain, held })
+}
+
+/// Whether further lines of the same reply follow (RFC 5321 section 4.2.1).
+fn goes_on(line: &[u8]) -> bool {
+    line.get(3) == Some(&b'-')
+}
+
+/// `AUTH` as in RFC 4954, or `AUTH=` as old clients want it.
+fn offers_auth(keyword: &[u8]) -> bool {
+    let Some((head, tail)) = keyword.split_at_checked(4) else { return false };
+    head.eq_ignore_ascii_case(b"AUTH") && matches!(tail.first(), None | Some(b' ' | b'='))
+}
+
+/// Opening words besides EHLO, HELO, LHLO, NOOP and QUIT; not under `--require-tls` (RFC 3207 section 4).
+const LENIENT: &[&[u8]] = &[b"RSET", b"HELP", b"VRFY", b"EXPN"];

@@ -1,0 +1,13 @@
+//! starttls-wrapper gives STARTTLS to a mail server that knows no TLS.
+//!
+//! ```text
+//! super-server ─exec▶ KEEPER    original uid; holds the key; spawns prog, connects, signs.
+//!                        │ fork; a socketpair, the WINDOW      Never reads a byte that client or server sent.
+//!                        └─▶ SESSION   TLS_UID/TLS_GID.
+//!                              fd 0/1 ⇄ client    pipes ⇄ prog    socket ⇄ TLS server
+//!                              Reads every network byte; never sees the key.
+//! ```
+
+pub mod dialogue;
+pub mod message;
+pub mod session;

@@ -1,0 +1,3 @@
+//! starttls-wrapper: the story, top to bottom.
+
+fn main() {}

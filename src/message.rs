@@ -1,0 +1,213 @@
+//! Sentences, exit codes and the Error enum: all that an administrator hears. The only writer to standard error.
+//!
+//! Form as of djb's strerr: `starttls-wrapper: fatal: unable to <verb> <object>: <reason>`, lower case, no time
+//! stamp (s6-log and multilog add one), no full stop.
+
+use std::fmt::{self, Display};
+use std::io::{self, Write};
+
+/// The most bytes of a foreign string that a message shows, in bytes before escaping.
+pub const MAX_QUOTED: usize = 100;
+
+/// Something ended the program, or would have.
+#[derive(Debug)]
+pub enum Error {
+    /// The command line is wrong: what, and what to do.
+    Usage(String),
+    /// A variable or an inherited descriptor is not what it must be.
+    Environment(String),
+    /// Key, certificate or anchors cannot be used.
+    TlsConfig(String),
+    /// The TLS engine could not be set up.
+    TlsEngine(String),
+    /// TLS failed in a running session.
+    TlsSession(String),
+    /// A named limit passed.
+    Timeout(String),
+    /// The other process of the wrapper broke the window's rules, or is gone.
+    Impossible(String),
+    /// A system call failed: what was being done, and why it failed.
+    System(String, io::Error),
+    /// prog cannot be run.
+    Prog(String, io::Error),
+}
+
+impl Error {
+    /// The exit status, as in s6-tlsd where both have the case.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::TlsConfig(_) => 96,
+            Self::TlsEngine(_) => 97,
+            Self::TlsSession(_) => 98,
+            Self::Timeout(_) => 99,
+            Self::Usage(_) | Self::Environment(_) => 100,
+            Self::Impossible(_) => 101,
+            Self::System(..) => 111,
+            Self::Prog(_, reason) if reason.kind() == io::ErrorKind::NotFound => 127,
+            Self::Prog(..) => 126,
+        }
+    }
+
+    /// For `map_err`: the failed attempt as `unable to <attempt>: <reason>`.
+    pub fn system<E: Into<io::Error>>(attempt: impl Into<String>) -> impl FnOnce(E) -> Self {
+        move |reason| Self::System(attempt.into(), reason.into())
+    }
+
+    fn level(&self) -> &'static str {
+        if matches!(self, Self::Usage(_)) { "usage" } else { "fatal" }
+    }
+}
+
+impl Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Usage(what)
+            | Self::Environment(what)
+            | Self::TlsConfig(what)
+            | Self::TlsEngine(what)
+            | Self::TlsSession(what)
+            | Self::Timeout(what)
+            | Self::Impossible(what) => f.write_str(what),
+            Self::System(attempt, reason) => write!(f, "unable to {attempt}: {}", Reason(reason)),
+            Self::Prog(prog, reason) => write!(f, "unable to run {prog}: {}", Reason(reason)),
+        }
+    }
+}
+
+impl std::error::Error for Error {}
+
+/// Something an administrator should know of a session that goes on.
+#[derive(Debug)]
+pub enum Note {
+    /// The server made an offer of its own; the wrapper's stands in its place.
+    ServerOffers,
+    /// `--require-tls`, and the greeting is of no protocol this program speaks.
+    UnknownGreeting(Vec<u8>),
+    /// The backend's greeting says that it will not serve.
+    BackendRefuses,
+    /// The server inside TLS answered the replayed prefix otherwise than the plaintext server had.
+    ReplayRefused(Vec<u8>),
+    /// A line of the dialogue (`-v 3`).
+    Line(Speaker, Vec<u8>),
+}
+
+/// Who says a line of the transcript.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Speaker {
+    /// The client.
+    Client,
+    /// The server.
+    Server,
+    /// The wrapper itself, to the client.
+    Wrapper,
+}
+
+impl Note {
+    /// A line for the transcript. Of a line that is no opening word only the first word is kept: what follows
+    /// may be a secret.
+    pub fn line(speaker: Speaker, line: &[u8], whole: bool) -> Self {
+        let shown = if whole { line } else { line.split(|byte| byte.is_ascii_whitespace()).next().unwrap_or_default() };
+        Self::Line(speaker, shown.trim_ascii_end().to_vec())
+    }
+
+    /// From which `-v` on it is said.
+    pub fn verbosity(&self) -> u8 {
+        if matches!(self, Self::Line(..)) { 3 } else { 1 }
+    }
+}
+
+impl Display for Note {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ServerOffers => f.write_str("the server offers STARTTLS itself, its offer is replaced"),
+            Self::UnknownGreeting(line) => write!(f, "unable to tell the protocol by its greeting: {}", Quoted(line)),
+            Self::BackendRefuses => f.write_str("the TLS server's greeting is a refusal"),
+            Self::ReplayRefused(line) => write!(f, "the TLS server refused the replayed prefix: {}", Quoted(line)),
+            Self::Line(speaker, line) => {
+                let who = match speaker {
+                    Speaker::Client => "C",
+                    Speaker::Server => "S",
+                    Speaker::Wrapper => "W",
+                };
+                write!(f, "{who}: {}", Quoted(line))
+            }
+        }
+    }
+}
+
+/// Foreign bytes: escaped, and cut at [`MAX_QUOTED`].
+pub struct Quoted<'a>(pub &'a [u8]);
+
+impl Display for Quoted<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown = self.0.get(..MAX_QUOTED);
+        write!(f, "{}", shown.unwrap_or(self.0).trim_ascii_end().escape_ascii())?;
+        if shown.is_some_and(|shown| shown.len() < self.0.len()) { f.write_str("...") } else { Ok(()) }
+    }
+}
+
+/// The system's reason, without the number Rust appends.
+struct Reason<'a>(&'a io::Error);
+
+impl Display for Reason<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = self.0.to_string().to_lowercase();
+        f.write_str(text.split(" (os error").next().unwrap_or(&text))
+    }
+}
+
+/// Says why the program ends.
+pub fn fatal(error: &Error) {
+    write_line(error.level(), error);
+}
+
+/// Says what an administrator should look at, from `-v 1` on.
+pub fn warning(verbosity: u8, what: impl Display) {
+    if verbosity >= 1 {
+        write_line("warning", what);
+    }
+}
+
+/// Says what happened, from `-v 2` on.
+pub fn info(verbosity: u8, what: impl Display) {
+    if verbosity >= 2 {
+        write_line("info", what);
+    }
+}
+
+/// One write(2) a line, so that lines of several sessions do not mix. If standard error is gone there is nobody to
+/// tell.
+fn write_line(level: &str, what: impl Display) {
+    let line = format!("{NAME}: {level}: {what}\n");
+    let _ = io::stderr().write_all(line.as_bytes());
+}
+
+/// How every message begins.
+const NAME: &str = "starttls-wrapper";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn foreign_bytes_are_escaped_and_cut_at_the_limit() {
+        assert_eq!(Quoted(b"a\x1b[2J\xff\r\n").to_string(), "a\\x1b[2J\\xff");
+        for (length, cut) in [(MAX_QUOTED - 1, false), (MAX_QUOTED, false), (MAX_QUOTED + 1, true)] {
+            let shown = Quoted(&vec![b'x'; length]).to_string();
+            assert_eq!(shown.ends_with("..."), cut, "{length} bytes");
+            assert_eq!(shown.trim_end_matches('.').len(), length.min(MAX_QUOTED));
+        }
+    }
+
+    #[test]
+    fn a_missing_prog_is_told_from_one_that_cannot_be_run() {
+        let prog = |kind| Error::Prog("prog".into(), io::Error::from(kind)).exit_code();
+        assert_eq!(prog(io::ErrorKind::NotFound), 127);
+        assert_eq!(prog(io::ErrorKind::PermissionDenied), 126);
+    }
+
+    #[test]
+    fn a_refused_line_shows_its_verb_and_no_secret() {
+        assert_eq!(Note::line(Speaker::Client, b"AUTH PLAIN AGEAYg==\r\n", false).to_string(), "C: AUTH");
+    }
+}
