@@ -17,7 +17,7 @@ pub mod line;
 mod smtp;
 
 /// One protocol: its name, how its server is known, and its snooper.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub struct Protocol {
     /// The name `--protocol` takes.
     pub name: &'static str,

@@ -8,6 +8,15 @@
 //!                              Reads every network byte; never sees the key.
 //! ```
 
+pub mod cli;
+pub mod client;
 pub mod dialogue;
+pub mod keeper;
+pub mod keys;
 pub mod message;
+pub mod relay;
+pub mod sandbox;
 pub mod session;
+pub mod side;
+pub mod tls;
+pub mod window;

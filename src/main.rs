@@ -1,3 +1,81 @@
 //! starttls-wrapper: the story, top to bottom.
 
-fn main() {}
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use starttls_protocols::{Offer, PROTOCOLS};
+use starttls_wrapper::cli::{self, Config, HELP, Inside, Invocation};
+use starttls_wrapper::client::Client;
+use starttls_wrapper::keeper::Keeper;
+use starttls_wrapper::message::{self, Error};
+use starttls_wrapper::relay::{Relay, Report};
+use starttls_wrapper::sandbox;
+use starttls_wrapper::session::{Rules, Session};
+use starttls_wrapper::side::Side;
+use starttls_wrapper::window::{self, Half, Window};
+
+fn main() -> ExitCode {
+    let invocation = cli::parse(std::env::args_os().skip(1), &|name| std::env::var_os(name));
+    let outcome = invocation.and_then(|invocation| match invocation {
+        Invocation::Help => print(HELP),
+        Invocation::Version => print(VERSION),
+        Invocation::Run(config) => run(&config),
+    });
+    outcome.map_or_else(
+        |why| {
+            message::fatal(&why);
+            ExitCode::from(why.exit_code())
+        },
+        ExitCode::from,
+    )
+}
+
+fn run(config: &Config) -> Result<u8, Error> {
+    let offer = offer(config)?;
+    let client = Client::take()?;
+    client.prepare()?;
+    match window::split()? {
+        Half::Keeper(window, session) => Keeper::new(config, window).run(session, client),
+        Half::Session(window) => listen(config, window, client, offer),
+    }
+}
+
+/// What will be offered: nothing that could not be kept.
+fn offer(config: &Config) -> Result<Offer, Error> {
+    let missing = || Error::TlsConfig("KEYFILE and CERTFILE are not set: STARTTLS cannot be offered".into());
+    match config.files.as_ref().ok_or_else(missing).and_then(|files| files.check()) {
+        Ok(()) if config.advertise => Ok(Offer::Add),
+        Ok(()) => Ok(Offer::Leave),
+        Err(why) if config.require_tls => Err(why),
+        Err(why) => {
+            message::warning(config.verbosity, why);
+            Ok(Offer::Remove)
+        }
+    }
+}
+
+/// The other half's story.
+fn listen(config: &Config, window: Window, client: Client, offer: Offer) -> Result<u8, Error> {
+    sandbox::drop_privileges(config.ids)?;
+    let rules = Rules {
+        protocols: PROTOCOLS,
+        protocol: config.protocol,
+        strict: config.require_tls,
+        offer,
+        replay: config.replay,
+        respawn: matches!(config.inside, Inside::Respawn),
+        transcript: config.verbosity >= 3,
+    };
+    let identity = if rules.respawn { "kept" } else { "lost" };
+    let name = config.remote.clone().or_else(|| client.address().map(|address| address.to_string()));
+    let report = Report::new(name.unwrap_or_else(|| "unknown".into()), identity);
+    let side = Side::new(client.input, client.output);
+    Relay::new(config, window, side, Session::new(rules), report)?.run()
+}
+
+fn print(text: &str) -> Result<u8, Error> {
+    io::stdout().write_all(text.as_bytes()).map_err(Error::system("write to standard output"))?;
+    Ok(0)
+}
+
+const VERSION: &str = concat!("starttls-wrapper ", env!("CARGO_PKG_VERSION"), "\n");

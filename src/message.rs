@@ -175,6 +175,13 @@ pub fn info(verbosity: u8, what: impl Display) {
     }
 }
 
+/// Says what was said, at `-v 3`.
+pub fn transcript(verbosity: u8, what: impl Display) {
+    if verbosity >= 3 {
+        write_line("info", what);
+    }
+}
+
 /// One write(2) a line, so that lines of several sessions do not mix. If standard error is gone there is nobody to
 /// tell.
 fn write_line(level: &str, what: impl Display) {

@@ -129,8 +129,6 @@ pub enum Replayed {
 pub enum Limit {
     /// `--tls-deadline`, from the start of the session.
     Deadline,
-    /// Reaching the backend, until its greeting is over.
-    Backend,
     /// A fresh server that shall greet or take the replayed prefix.
     Fresh,
 }
@@ -285,7 +283,6 @@ impl Session {
     /// The limit that runs now.
     pub fn limit(&self) -> Option<Limit> {
         match self.phase {
-            Phase::Preparing => Some(Limit::Backend),
             Phase::Greeting | Phase::Replay if self.inside => Some(Limit::Fresh),
             Phase::Greeting | Phase::Command | Phase::Reply if self.strict() => Some(Limit::Deadline),
             _ => None,
@@ -298,10 +295,6 @@ impl Session {
             Limit::Deadline => {
                 self.say(Sentence::Goodbye);
                 self.close(Outcome::Deadline);
-            }
-            Limit::Backend => {
-                self.backend = None;
-                self.not_available();
             }
             Limit::Fresh => self.server_failed(),
         }

@@ -1,0 +1,77 @@
+//! The client's descriptors: 0 and 1, as the super-server left them.
+//!
+//! They are made non-blocking while the session lasts. Others may share them, so whoever outlives the session puts
+//! the flag back: the keeper, who holds a copy of both and never reads from either.
+
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, OwnedFd};
+
+use rustix::fs::{Mode, OFlags, fcntl_getfl, fcntl_setfl, open};
+use rustix::net::{getpeername, sockopt};
+use rustix::stdio::{dup2_stdin, dup2_stdout, stdin, stdout};
+
+use crate::message::Error;
+
+/// The client.
+#[derive(Debug)]
+pub struct Client {
+    /// What the client says comes from here.
+    pub input: OwnedFd,
+    /// What the client hears goes here.
+    pub output: OwnedFd,
+    flags: (OFlags, OFlags),
+}
+
+impl Client {
+    /// Takes descriptors 0 and 1 and leaves `/dev/null` in their places, so that nothing else can use them by
+    /// mistake.
+    ///
+    /// # Errors
+    /// [`Error::System`].
+    pub fn take() -> Result<Self, Error> {
+        let duplicate = Error::system("duplicate descriptor 0");
+        let input = rustix::io::fcntl_dupfd_cloexec(stdin(), FIRST_FREE).map_err(duplicate)?;
+        let duplicate = Error::system("duplicate descriptor 1");
+        let output = rustix::io::fcntl_dupfd_cloexec(stdout(), FIRST_FREE).map_err(duplicate)?;
+        let null = open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())
+            .map_err(Error::system("open /dev/null"))?;
+        dup2_stdin(&null).and_then(|()| dup2_stdout(&null)).map_err(Error::system("replace descriptors 0 and 1"))?;
+        let flags = (flags_of(&input)?, flags_of(&output)?);
+        Ok(Self { input, output, flags })
+    }
+
+    /// Makes the descriptors fit for the session: non-blocking, without Nagle's delay (a go-ahead must not wait
+    /// 40 ms for an acknowledgement), and with keepalive, so that a client that vanished is noticed.
+    ///
+    /// # Errors
+    /// [`Error::System`].
+    pub fn prepare(&self) -> Result<(), Error> {
+        // Unix sockets and pipes know neither option, nor need them.
+        let _ = sockopt::set_tcp_nodelay(&self.output, true);
+        let _ = sockopt::set_socket_keepalive(&self.output, true);
+        for (fd, flags) in [(&self.input, self.flags.0), (&self.output, self.flags.1)] {
+            fcntl_setfl(fd, flags | OFlags::NONBLOCK)
+                .map_err(Error::system("make the client's descriptors non-blocking"))?;
+        }
+        Ok(())
+    }
+
+    /// Puts the flags back as they were, and lets go.
+    pub fn release(self) {
+        // Nothing is left to be done if it fails: the descriptor's owner has closed it.
+        let _ = fcntl_setfl(&self.input, self.flags.0);
+        let _ = fcntl_setfl(&self.output, self.flags.1);
+    }
+
+    /// The client's address and port as the kernel knows them.
+    pub fn address(&self) -> Option<SocketAddr> {
+        SocketAddr::try_from(getpeername(&self.input).ok()??).ok()
+    }
+}
+
+fn flags_of(fd: impl AsFd) -> Result<OFlags, Error> {
+    fcntl_getfl(fd).map_err(Error::system("read the flags of the client's descriptors"))
+}
+
+/// Above the standard descriptors.
+const FIRST_FREE: i32 = 3;

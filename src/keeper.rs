@@ -1,0 +1,298 @@
+//! The privileged half: it runs prog, connects, and signs; and it never reads a byte that client or server sent.
+//!
+//! The session is trusted with nothing: it may be in an attacker's hands from its first network byte on. What it asks
+//! for is given once, in the order a session needs it, or not at all.
+
+use std::io;
+use std::net::{TcpStream, ToSocketAddrs};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
+use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
+
+use crate::cli::{self, Backend, Config, Inside};
+use crate::client::Client;
+use crate::keys;
+use crate::message::{self, Error};
+use crate::sandbox;
+use crate::tls::Identity;
+use crate::window::{Ask, Chain, Window};
+
+/// How long the backend's addresses are tried, all together. The client waits for the go-ahead meanwhile.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The keeper of one session.
+pub struct Keeper<'a> {
+    config: &'a Config,
+    window: Window,
+    identity: Option<Identity>,
+    prog: Option<Child>,
+    /// The plaintext prog, told to end.
+    retired: Option<Child>,
+    left: Allowance,
+    failure: Option<Error>,
+}
+
+/// What the session may still ask for. Each is given once.
+struct Allowance {
+    plaintext_prog: bool,
+    tls_prog: bool,
+    preparation: Tries,
+    connection: Tries,
+    anchors: Tries,
+    chain: bool,
+    signature: bool,
+}
+
+/// STARTTLS may fail and be tried again, but not for ever.
+struct Tries(u8);
+
+impl<'a> Keeper<'a> {
+    /// A keeper that has given nothing yet.
+    pub fn new(config: &'a Config, window: Window) -> Self {
+        let left = Allowance {
+            plaintext_prog: true,
+            tls_prog: matches!(config.inside, Inside::Respawn),
+            preparation: Tries(MAX_TRIES),
+            connection: Tries(MAX_TRIES),
+            anchors: Tries(MAX_TRIES),
+            chain: true,
+            signature: true,
+        };
+        Self { config, window, identity: None, prog: None, retired: None, left, failure: None }
+    }
+
+    /// Serves the session until it asks for nothing more, then waits for its end and prog's. Returns the exit status.
+    ///
+    /// # Errors
+    /// [`Error::Prog`] if prog could not be run, [`Error::Impossible`] if the session broke the rules.
+    pub fn run(mut self, session: Pid, client: Client) -> Result<u8, Error> {
+        let served = self.serve();
+        let ended = wait_for(session);
+        client.release();
+        if ended.is_err() {
+            self.retire();
+        }
+        self.bury();
+        let of_prog = self.prog.take().map(|mut prog| prog.wait());
+        served?;
+        if let Some(failure) = self.failure.take() {
+            return Err(failure);
+        }
+        match (ended?, of_prog) {
+            (0, Some(status)) => Ok(exit_code(status.map_err(Error::system("wait for prog"))?)),
+            (status, _) => Ok(status),
+        }
+    }
+
+    fn serve(&mut self) -> Result<(), Error> {
+        while let Some(ask) = self.window.next_ask()? {
+            let answered = match ask {
+                Ask::Release => return self.release(),
+                Ask::Spawn(variables) => self.spawn(variables),
+                Ask::Prepare => self.prepare(),
+                Ask::Connect => self.connect(),
+                Ask::Anchors => self.anchors(),
+                Ask::Chain(_) => self.chain(),
+                Ask::Sign(scheme, message) => self.sign(scheme, &message),
+                Ask::Retire => {
+                    self.retire();
+                    Ok(())
+                }
+            };
+            answered.or_else(|why| self.decline(why))?;
+        }
+        Ok(())
+    }
+
+    /// Says no to the session, and why to the administrator.
+    fn decline(&mut self, why: Error) -> Result<(), Error> {
+        if matches!(why, Error::Impossible(_)) {
+            return Err(why);
+        }
+        if matches!(why, Error::Prog(..)) {
+            self.failure = Some(why);
+        } else {
+            message::warning(self.config.verbosity, why);
+        }
+        self.window.refuse()
+    }
+
+    /// Forgets the key and becomes nobody: nothing more can be asked.
+    fn release(&mut self) -> Result<(), Error> {
+        self.identity = None;
+        self.bury();
+        sandbox::drop_privileges(self.config.ids)
+    }
+
+    fn spawn(&mut self, variables: Option<Vec<String>>) -> Result<(), Error> {
+        let allowed = if variables.is_some() { &mut self.left.tls_prog } else { &mut self.left.plaintext_prog };
+        if !std::mem::take(allowed) {
+            return Err(refused());
+        }
+        let mut command = self.command();
+        for variable in variables.iter().flatten() {
+            let (name, value) = variable.split_once('=').ok_or_else(refused)?;
+            if !cli::is_tls_fact(name.as_ref()) || !value.chars().all(|c| c.is_ascii_graphic() || c == ' ') {
+                return Err(refused());
+            }
+            command.env(name, value);
+        }
+        let pipe = || pipe_with(PipeFlags::CLOEXEC).map_err(Error::system("make a pipe"));
+        let (prog_reads, session_writes) = pipe()?;
+        let (session_reads, prog_writes) = pipe()?;
+        command.stdin(prog_reads).stdout(prog_writes);
+        let prog = command.spawn().map_err(|why| Error::Prog(self.prog_name(), why))?;
+        self.prog = Some(prog);
+        self.window.grant(&[], &[session_reads.as_fd(), session_writes.as_fd()])
+    }
+
+    fn command(&self) -> Command {
+        let mut words = self.config.prog.iter();
+        let mut command = Command::new(words.next().map_or_else(|| "".as_ref(), |word| word.as_os_str()));
+        command.args(words).stderr(Stdio::inherit());
+        for (name, _) in std::env::vars_os() {
+            if cli::is_tls_fact(&name) || (cli::is_own_variable(&name) && !self.config.keep_environment) {
+                command.env_remove(name);
+            }
+        }
+        command
+    }
+
+    /// Asks the plaintext server to end, beside the end of input that it sees. It has heard harmless words only and
+    /// holds no mail, so it loses nothing.
+    fn retire(&mut self) {
+        if let Some(prog) = self.prog.take() {
+            let _ = kill_process(Pid::from_child(&prog), Signal::TERM);
+            self.retired = Some(prog);
+        }
+    }
+
+    /// Makes an end of the plaintext server, if it did not end by itself while the handshake ran.
+    fn bury(&mut self) {
+        if let Some(mut prog) = self.retired.take() {
+            let _ = prog.kill();
+            let _ = prog.wait();
+        }
+    }
+
+    fn prepare(&mut self) -> Result<(), Error> {
+        self.left.preparation.take()?;
+        let missing = || Error::TlsConfig("KEYFILE and CERTFILE are not set".into());
+        self.identity = Some(self.config.files.as_ref().ok_or_else(missing)?.load()?);
+        self.window.grant(&[], &[])
+    }
+
+    fn connect(&mut self) -> Result<(), Error> {
+        self.left.connection.take()?;
+        let stream = connect(self.backend()?)?;
+        self.window.grant(&[], &[stream.as_fd()])
+    }
+
+    fn anchors(&mut self) -> Result<(), Error> {
+        self.left.anchors.take()?;
+        let anchors = keys::anchors(self.backend()?.anchors.as_deref())?;
+        let file = sealed(&anchors).map_err(Error::system("hand over the trust anchors"))?;
+        self.window.grant(&[], &[file.as_fd()])
+    }
+
+    fn chain(&mut self) -> Result<(), Error> {
+        let identity = self.identity.as_ref().filter(|_| std::mem::take(&mut self.left.chain)).ok_or_else(refused)?;
+        let certificates = identity.chain().iter().map(|certificate| certificate.to_vec()).collect();
+        self.window.grant(&Chain { schemes: identity.schemes(), certificates }.encode(), &[])
+    }
+
+    fn sign(&mut self, scheme: u16, message: &[u8]) -> Result<(), Error> {
+        let identity = self.identity.as_ref().filter(|_| std::mem::take(&mut self.left.signature));
+        let signature = identity.and_then(|identity| identity.sign(scheme, message)).ok_or_else(refused)?;
+        self.window.grant(&signature, &[])
+    }
+
+    fn backend(&self) -> Result<&'a Backend, Error> {
+        match &self.config.inside {
+            Inside::Backend(backend) => Ok(backend),
+            Inside::Respawn => Err(refused()),
+        }
+    }
+
+    fn prog_name(&self) -> String {
+        self.config.prog.first().map_or_else(String::new, |prog| prog.to_string_lossy().into_owned())
+    }
+}
+
+impl Tries {
+    fn take(&mut self) -> Result<(), Error> {
+        self.0 = self.0.checked_sub(1).ok_or_else(refused)?;
+        Ok(())
+    }
+}
+
+/// All addresses of the backend are tried, until one answers or the time is over.
+fn connect(backend: &Backend) -> Result<TcpStream, Error> {
+    let attempt = || format!("connect to {} port {}", backend.host, backend.port);
+    let began = Instant::now();
+    let addresses = (backend.host.as_str(), backend.port).to_socket_addrs().map_err(Error::system(attempt()))?;
+    let mut last = io::Error::from(io::ErrorKind::NotFound);
+    for address in addresses {
+        let left = CONNECT_TIMEOUT.saturating_sub(began.elapsed());
+        if left.is_zero() {
+            last = io::ErrorKind::TimedOut.into();
+            break;
+        }
+        match TcpStream::connect_timeout(&address, left) {
+            Ok(stream) => {
+                stream.set_nodelay(true).map_err(Error::system(attempt()))?;
+                stream.set_nonblocking(true).map_err(Error::system(attempt()))?;
+                return Ok(stream);
+            }
+            Err(why) => last = why,
+        }
+    }
+    Err(Error::System(attempt(), last))
+}
+
+/// Parts behind their lengths, in a file in memory that nobody can change any more.
+fn sealed(parts: &[impl AsRef<[u8]>]) -> io::Result<OwnedFd> {
+    let file = memfd_create("anchors", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
+    let mut bytes = Vec::new();
+    for part in parts {
+        bytes.extend((part.as_ref().len() as u32).to_be_bytes());
+        bytes.extend_from_slice(part.as_ref());
+    }
+    let mut rest = &bytes[..];
+    while !rest.is_empty() {
+        let written = rustix::io::write(&file, rest)?;
+        rest = rest.get(written..).unwrap_or_default();
+    }
+    fcntl_add_seals(&file, SealFlags::SEAL | SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE)?;
+    rustix::fs::seek(&file, rustix::fs::SeekFrom::Start(0))?;
+    Ok(file)
+}
+
+fn wait_for(session: Pid) -> Result<u8, Error> {
+    let (_, status) = waitpid(Some(session), WaitOptions::empty())
+        .map_err(Error::system("wait for the session"))?
+        .ok_or_else(|| Error::Impossible("the session did not end".into()))?;
+    match (status.exit_status(), status.terminating_signal()) {
+        (Some(code), _) => Ok(u8::try_from(code).unwrap_or(u8::MAX)),
+        (None, signal) => {
+            Err(Error::Impossible(format!("the session was killed by signal {}", signal.unwrap_or_default())))
+        }
+    }
+}
+
+fn exit_code(status: std::process::ExitStatus) -> u8 {
+    let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal)).unwrap_or_default();
+    u8::try_from(code).unwrap_or(u8::MAX)
+}
+
+fn refused() -> Error {
+    Error::Impossible("the session asked for what is not its due".into())
+}
+
+/// How often a client may ask for STARTTLS in one session, and be told that TLS is not available.
+const MAX_TRIES: u8 = 16;

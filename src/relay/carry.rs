@@ -1,0 +1,162 @@
+//! Bytes both ways with nothing left to watch, and the last words at the end.
+
+use std::io;
+use std::time::{Duration, Instant};
+
+use rustix::io::Errno;
+use rustix::pipe::{SpliceFlags, splice};
+
+use super::reactor::Reactor;
+use super::report::Report;
+use crate::message::Error;
+use crate::side::Side;
+use crate::tls::Heard;
+
+/// How long a client may go on sending to a server that is gone: closing with unread input would send a RST that
+/// destroys the server's last words.
+pub const LINGER: Duration = Duration::from_millis(500);
+
+/// How long a half-closed connection may be idle after the server's last word, while the server still listens.
+pub const HALF_CLOSED: Duration = Duration::from_secs(60);
+
+/// How long a client may take to read the last words.
+pub const LAST_WORDS: Duration = Duration::from_secs(30);
+
+/// Carries bytes both ways until both sides are done.
+pub(super) fn pass_through(
+    reactor: &mut Reactor,
+    client: &mut Side,
+    server: &mut Side,
+    report: &mut Report,
+) -> Result<(), Error> {
+    let mut upward = Stream::default();
+    let mut downward = Stream::default();
+    let mut idle_since = Instant::now();
+    let mut buffer = Vec::new();
+    while !client.is_lost() {
+        let moved = upward.carry(client, server, &mut buffer)? | downward.carry(server, client, &mut buffer)?;
+        if moved {
+            idle_since = Instant::now();
+            continue;
+        }
+        if downward.done && (upward.done || server.is_lost() && client.ended().is_some()) {
+            break;
+        }
+        let patience = if server.is_lost() { LINGER } else { HALF_CLOSED };
+        let until = downward.done.then(|| idle_since + patience);
+        if !reactor.wait([Some(client), Some(server), None], until)? {
+            break;
+        }
+    }
+    report.carried(upward.count, downward.count);
+    Ok(())
+}
+
+/// Lets the client have the last words, then closes: end of output first, then a bounded drain.
+pub(super) fn close(reactor: &mut Reactor, client: &mut Side) -> Result<(), Error> {
+    let until = Instant::now() + LAST_WORDS;
+    while !client.flush() {
+        if !reactor.wait([Some(client), None, None], Some(until))? {
+            return Ok(());
+        }
+    }
+    client.shut();
+    let until = Instant::now() + LINGER;
+    let mut buffer = vec![0; CHUNK];
+    while client.is_socket() && !client.is_lost() {
+        match client.drain(&mut buffer) {
+            Ok(Heard::Bytes(_)) if Instant::now() < until => {}
+            Ok(Heard::Nothing) if reactor.wait([Some(client), None, None], Some(until))? => {}
+            _ => break,
+        }
+    }
+    Ok(())
+}
+
+/// One direction.
+struct Stream {
+    splices: bool,
+    done: bool,
+    count: u64,
+}
+
+impl Default for Stream {
+    fn default() -> Self {
+        Self { splices: true, done: false, count: 0 }
+    }
+}
+
+impl Stream {
+    /// Moves what can be moved without waiting, one piece. False if nothing moved.
+    fn carry(&mut self, from: &mut Side, to: &mut Side, buffer: &mut Vec<u8>) -> Result<bool, Error> {
+        if self.done || !to.flush() {
+            return Ok(false);
+        }
+        let heard = if self.splices && from.tls().is_none() && to.tls().is_none() && !to.is_lost() {
+            self.splice(from, to)
+        } else {
+            copy(from, to, buffer)
+        };
+        match heard {
+            Ok(Heard::Nothing) => Ok(false),
+            Ok(Heard::Bytes(count)) => {
+                self.count += count as u64;
+                Ok(true)
+            }
+            Ok(Heard::End | Heard::Cut) => {
+                to.shut();
+                self.done = true;
+                Ok(true)
+            }
+            // Whoever broke the connection hears no more; what the other still says is worth its while only if
+            // somebody can hear it.
+            Err(_) => {
+                from.lose();
+                to.shut();
+                self.done = true;
+                Ok(true)
+            }
+        }
+    }
+
+    /// Without a copy, as far as the descriptors allow: one end must be a pipe.
+    fn splice(&mut self, from: &mut Side, to: &mut Side) -> io::Result<Heard> {
+        let Some(output) = to.output() else { return Ok(Heard::End) };
+        match splice(from.input(), None, output, None, SPLICE, SpliceFlags::NONBLOCK | SpliceFlags::MOVE) {
+            Ok(0) => {
+                from.end();
+                Ok(Heard::End)
+            }
+            Ok(count) => Ok(Heard::Bytes(count)),
+            Err(Errno::AGAIN) => Ok(Heard::Nothing),
+            Err(Errno::INTR) => Ok(Heard::Bytes(0)),
+            Err(Errno::INVAL) => {
+                self.splices = false;
+                Ok(Heard::Bytes(0))
+            }
+            Err(Errno::PIPE) => {
+                to.lose();
+                Ok(Heard::Bytes(0))
+            }
+            Err(why) => Err(why.into()),
+        }
+    }
+}
+
+/// By way of a buffer, which is there only while it is needed: an idle session shall be small.
+fn copy(from: &mut Side, to: &mut Side, buffer: &mut Vec<u8>) -> io::Result<Heard> {
+    buffer.resize(CHUNK, 0);
+    let heard = from.read(buffer)?;
+    match heard {
+        Heard::Bytes(count) => to.write(buffer.get(..count).unwrap_or_default()),
+        Heard::Nothing => *buffer = Vec::new(),
+        Heard::End | Heard::Cut => {}
+    }
+    Ok(heard)
+}
+
+/// The most bytes read at a time.
+const CHUNK: usize = 32 * 1024;
+
+/// The most bytes moved by one splice(2); a pipe holds 64 KiB unless it was enlarged.
+const SPLICE: usize = 1024 * 1024;

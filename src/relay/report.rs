@@ -1,0 +1,137 @@
+//! What is said of a session when it is over, and the exit status it leaves.
+
+use std::fmt::{self, Display};
+use std::time::Instant;
+
+use starttls_protocols::Protocol;
+
+use crate::message::{self, Quoted};
+use crate::session::{Outcome, Replayed};
+use crate::tls::Facts;
+
+/// What is known of a session.
+pub struct Report {
+    /// The client's address, as `192.0.2.1:4711`, or `unknown`.
+    pub client: String,
+    pub(super) from_client: u64,
+    pub(super) to_client: u64,
+    identity: &'static str,
+    began: Instant,
+    ending: Ending,
+    facts: Option<Facts>,
+}
+
+/// How the session stands, or ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ending {
+    Plaintext,
+    Tls,
+    Refused,
+    Deadline,
+    HandshakeFailed,
+    HandshakeTimeout,
+    ServerFailed,
+}
+
+impl Report {
+    /// A session that begins now. `identity` is how the server inside TLS learns who the client is.
+    pub fn new(client: String, identity: &'static str) -> Self {
+        Self {
+            client,
+            from_client: 0,
+            to_client: 0,
+            identity,
+            began: Instant::now(),
+            ending: Ending::Plaintext,
+            facts: None,
+        }
+    }
+
+    /// When the session began.
+    pub(super) fn began(&self) -> Instant {
+        self.began
+    }
+
+    pub(super) fn handshake_done(&mut self, facts: Option<Facts>) {
+        self.ending = Ending::Tls;
+        self.facts = facts;
+    }
+
+    pub(super) fn handshake_failed(&mut self, timed_out: bool) {
+        self.ending = if timed_out { Ending::HandshakeTimeout } else { Ending::HandshakeFailed };
+    }
+
+    pub(super) fn closed(&mut self, outcome: Outcome) {
+        match outcome {
+            Outcome::ServerClosed => {}
+            Outcome::Refused => self.ending = Ending::Refused,
+            Outcome::Deadline => self.ending = Ending::Deadline,
+            Outcome::ServerFailed => self.ending = Ending::ServerFailed,
+        }
+    }
+
+    pub(super) fn carried(&mut self, from_client: u64, to_client: u64) {
+        self.from_client += from_client;
+        self.to_client += to_client;
+    }
+
+    /// The exit status: zero leaves it to prog.
+    pub(super) fn status(&self) -> u8 {
+        match self.ending {
+            Ending::Plaintext | Ending::Tls | Ending::Refused => 0,
+            Ending::HandshakeFailed => 98,
+            Ending::Deadline | Ending::HandshakeTimeout => 99,
+            Ending::ServerFailed => 111,
+        }
+    }
+
+    /// Writes the session line (`-v 2`).
+    pub(super) fn write(&self, verbosity: u8, protocol: Option<Protocol>, replayed: Replayed) {
+        message::info(verbosity, Line { report: self, protocol, replayed });
+    }
+}
+
+/// The session line.
+struct Line<'a> {
+    report: &'a Report,
+    protocol: Option<Protocol>,
+    replayed: Replayed,
+}
+
+impl Display for Line<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Report { client, from_client, to_client, identity, began, ending, facts } = self.report;
+        let protocol = self.protocol.map_or("unknown", |protocol| protocol.name);
+        write!(f, "session client={} protocol={protocol} outcome={ending}", Quoted(client.as_bytes()))?;
+        if let Some(Facts { version, cipher, group, sni }) = facts {
+            let sni = sni.as_deref().unwrap_or("none");
+            write!(f, " identity={identity} version={version} cipher={cipher} group={group}")?;
+            write!(f, " sni={} replay={}", Quoted(sni.as_bytes()), self.replayed)?;
+        }
+        write!(f, " in={from_client} out={to_client} ms={}", began.elapsed().as_millis())
+    }
+}
+
+impl Display for Ending {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Plaintext => "plaintext",
+            Self::Tls => "tls",
+            Self::Refused => "refused",
+            Self::Deadline => "deadline",
+            Self::HandshakeFailed => "handshake-failed",
+            Self::HandshakeTimeout => "handshake-timeout",
+            Self::ServerFailed => "server-failed",
+        })
+    }
+}
+
+impl Display for Replayed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::None => "none",
+            Self::Dropped => "dropped",
+            Self::Replayed => "replayed",
+        })
+    }
+}

@@ -1,0 +1,279 @@
+//! One side of the wrapper, client or server, as a byte pipe over its descriptors, with or without TLS.
+//!
+//! It knows nothing of the dialogue and does not wait: the event loop tells it which descriptors are ready.
+
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::io::Errno;
+use rustix::net::{Shutdown, shutdown};
+
+use crate::session::Surplus;
+use crate::tls::{Heard, Leg};
+
+/// Client, server or backend.
+pub struct Side {
+    input: OwnedFd,
+    output: Option<OwnedFd>,
+    tls: Option<Leg>,
+    /// Said without TLS, and not yet sent.
+    pending: Vec<u8>,
+    /// The input may have bytes.
+    pub readable: bool,
+    /// The output may take bytes.
+    pub writable: bool,
+    /// We said that we are done.
+    shut: bool,
+    /// The peer is gone: it hears nothing any more.
+    lost: bool,
+    /// Nothing more comes.
+    ended: Option<Heard>,
+}
+
+impl Side {
+    /// A side over non-blocking descriptors.
+    pub fn new(input: OwnedFd, output: OwnedFd) -> Self {
+        let output = Some(output);
+        Self {
+            input,
+            output,
+            tls: None,
+            pending: Vec::new(),
+            readable: true,
+            writable: true,
+            shut: false,
+            lost: false,
+            ended: None,
+        }
+    }
+
+    /// Begins TLS: with these bytes first, then with those in the kernel.
+    ///
+    /// # Errors
+    /// As [`handshake`](Self::handshake).
+    pub fn begin_tls(&mut self, leg: Leg, surplus: Surplus) -> io::Result<()> {
+        let leg = self.tls.insert(leg);
+        let surplus = surplus.into_bytes();
+        let mut rest = &surplus[..];
+        while !rest.is_empty() {
+            leg.receive(&mut rest)?;
+        }
+        Ok(())
+    }
+
+    /// Drives the handshake. True when it is over, false when it must wait for the descriptors.
+    ///
+    /// # Errors
+    /// The descriptors', `UnexpectedEof` if the peer is gone, `InvalidData` if it broke TLS.
+    pub fn handshake(&mut self) -> io::Result<bool> {
+        let Some(leg) = &mut self.tls else { return Ok(true) };
+        loop {
+            let sent = match leg.send(&mut Output { fd: self.output.as_ref(), writable: &mut self.writable }) {
+                Ok(()) => true,
+                Err(why) if why.kind() == io::ErrorKind::WouldBlock => false,
+                Err(why) => return Err(why),
+            };
+            if !leg.is_handshaking() {
+                return Ok(sent);
+            }
+            match leg.receive(&mut Input { fd: &self.input, readable: &mut self.readable }) {
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(_) => {}
+                Err(why) if why.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+                Err(why) => return Err(why),
+            }
+        }
+    }
+
+    /// Reads what the peer said. An end is told once and stays.
+    ///
+    /// # Errors
+    /// The descriptor's, `InvalidData` if the peer broke TLS.
+    pub fn read(&mut self, buffer: &mut [u8]) -> io::Result<Heard> {
+        if let Some(end) = self.ended {
+            return Ok(end);
+        }
+        let heard = match &mut self.tls {
+            None => read_plain(&mut Input { fd: &self.input, readable: &mut self.readable }, buffer),
+            Some(leg) => read_tls(leg, &mut Input { fd: &self.input, readable: &mut self.readable }, buffer),
+        }?;
+        if matches!(heard, Heard::End | Heard::Cut) {
+            self.ended = Some(heard);
+        }
+        Ok(heard)
+    }
+
+    /// Says something: what the descriptor does not take now waits here. Call it when [`flush`](Self::flush) was
+    /// true, so that no more than one piece waits.
+    pub fn write(&mut self, bytes: &[u8]) {
+        if self.lost || self.shut {
+            return;
+        }
+        match &mut self.tls {
+            None => self.pending.extend_from_slice(bytes),
+            Some(leg) => self.lost |= leg.write(bytes).is_err(),
+        }
+        self.flush();
+    }
+
+    /// Sends what waits. True when nothing waits any more; that includes a peer who is gone.
+    pub fn flush(&mut self) -> bool {
+        if self.lost || !self.writable || !self.has_unsent() {
+            return self.lost || !self.has_unsent();
+        }
+        let mut output = Output { fd: self.output.as_ref(), writable: &mut self.writable };
+        let sent = match &mut self.tls {
+            None => send_plain(&mut self.pending, &mut output),
+            Some(leg) => leg.send(&mut output),
+        };
+        match sent {
+            Ok(()) => true,
+            Err(why) if why.kind() == io::ErrorKind::WouldBlock => false,
+            Err(_) => {
+                self.lose();
+                true
+            }
+        }
+    }
+
+    /// Says that nothing more will be said: close_notify, then the transport's own end. Call it when
+    /// [`flush`](Self::flush) was true.
+    pub fn shut(&mut self) {
+        if std::mem::replace(&mut self.shut, true) {
+            return;
+        }
+        if let Some(leg) = &mut self.tls {
+            leg.close();
+            self.flush();
+        }
+        // A pipe has no shutdown; closing it is one.
+        let is_socket = self.output.as_ref().is_some_and(|fd| shutdown(fd, Shutdown::Write).is_ok());
+        if !is_socket {
+            self.output = None;
+        }
+    }
+
+    /// The peer is gone.
+    pub fn lose(&mut self) {
+        self.lost = true;
+        self.pending.clear();
+    }
+
+    /// Whether the peer is gone.
+    pub fn is_lost(&self) -> bool {
+        self.lost
+    }
+
+    /// Reads and forgets what the peer still sends, TLS or not.
+    ///
+    /// # Errors
+    /// The descriptor's.
+    pub fn drain(&mut self, buffer: &mut [u8]) -> io::Result<Heard> {
+        read_plain(&mut Input { fd: &self.input, readable: &mut self.readable }, buffer)
+    }
+
+    /// Whether there is a socket behind it, on which unread input at the end would do harm.
+    pub fn is_socket(&self) -> bool {
+        rustix::net::sockopt::socket_type(&self.input).is_ok()
+    }
+
+    /// Marks the end that a splice(2) found.
+    pub fn end(&mut self) {
+        self.ended = Some(Heard::End);
+    }
+
+    /// How it ended, if nothing more comes.
+    pub fn ended(&self) -> Option<Heard> {
+        self.ended
+    }
+
+    /// The TLS connection, if there is one.
+    pub fn tls(&self) -> Option<&Leg> {
+        self.tls.as_ref()
+    }
+
+    /// Where bytes come from.
+    pub fn input(&self) -> BorrowedFd<'_> {
+        self.input.as_fd()
+    }
+
+    /// Where bytes go, unless it was closed.
+    pub fn output(&self) -> Option<BorrowedFd<'_>> {
+        self.output.as_ref().map(AsFd::as_fd)
+    }
+
+    fn has_unsent(&self) -> bool {
+        !self.pending.is_empty() || self.tls.as_ref().is_some_and(Leg::has_unsent)
+    }
+}
+
+fn read_plain(input: &mut Input<'_>, buffer: &mut [u8]) -> io::Result<Heard> {
+    match input.read(buffer) {
+        Ok(0) => Ok(Heard::End),
+        Ok(count) => Ok(Heard::Bytes(count)),
+        Err(why) if why.kind() == io::ErrorKind::WouldBlock => Ok(Heard::Nothing),
+        Err(why) => Err(why),
+    }
+}
+
+/// What was said comes out before more goes in: rustls refuses ciphertext while its own buffer is full.
+fn read_tls(leg: &mut Leg, input: &mut Input<'_>, buffer: &mut [u8]) -> io::Result<Heard> {
+    loop {
+        let heard = leg.read(buffer)?;
+        if heard != Heard::Nothing {
+            return Ok(heard);
+        }
+        match leg.receive(input) {
+            Ok(_) => {}
+            Err(why) if why.kind() == io::ErrorKind::WouldBlock => return Ok(Heard::Nothing),
+            Err(why) => return Err(why),
+        }
+    }
+}
+
+fn send_plain(pending: &mut Vec<u8>, output: &mut Output<'_>) -> io::Result<()> {
+    while !pending.is_empty() {
+        let count = output.write(pending)?;
+        pending.drain(..count);
+    }
+    Ok(())
+}
+
+/// A descriptor to read from, and whether it is worth trying.
+struct Input<'a> {
+    fd: &'a OwnedFd,
+    readable: &'a mut bool,
+}
+
+impl Read for Input<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if !*self.readable {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        let result = rustix::io::retry_on_intr(|| rustix::io::read(self.fd, &mut *buffer));
+        *self.readable = result != Err(Errno::AGAIN);
+        Ok(result?)
+    }
+}
+
+/// A descriptor to write to, and whether it is worth trying.
+struct Output<'a> {
+    fd: Option<&'a OwnedFd>,
+    writable: &'a mut bool,
+}
+
+impl Write for Output<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if !*self.writable {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        let fd = self.fd.ok_or(io::ErrorKind::BrokenPipe)?;
+        let result = rustix::io::retry_on_intr(|| rustix::io::write(fd, bytes));
+        *self.writable = result != Err(Errno::AGAIN);
+        Ok(result?)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,121 @@
+//! A TLS connection as a byte pipe: ciphertext on one side, what was said on the other. It knows no descriptor; who
+//! owns one hands it in as `Read` or `Write`.
+
+use std::io::{self, Read, Write};
+
+use rustls::{Connection, Error, InvalidMessage};
+
+use super::Facts;
+
+/// One TLS connection.
+pub struct Leg {
+    connection: Connection,
+    /// The transport will bring no more bytes.
+    transport_ended: bool,
+    received: u64,
+}
+
+/// What a read brought.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Heard {
+    /// So many bytes.
+    Bytes(usize),
+    /// Nothing yet: more ciphertext is needed.
+    Nothing,
+    /// The peer said close_notify; this is the end.
+    End,
+    /// The transport ended without close_notify; an attacker may have cut it.
+    Cut,
+}
+
+impl Leg {
+    pub(super) fn new(mut connection: Connection) -> Self {
+        // Who writes waits until the leg is drained, so this is bounded by what he writes at a time.
+        connection.set_buffer_limit(None);
+        Self { connection, transport_ended: false, received: 0 }
+    }
+
+    /// Whether the handshake is still going on.
+    pub fn is_handshaking(&self) -> bool {
+        self.connection.is_handshaking()
+    }
+
+    /// What the handshake came to, once it is over.
+    pub fn facts(&self) -> Option<Facts> {
+        Facts::of(&self.connection)
+    }
+
+    /// How many bytes the transport brought.
+    pub fn received(&self) -> u64 {
+        self.received
+    }
+
+    /// Takes ciphertext from the transport, as much as one read brings. Returns the number of bytes; zero is the
+    /// transport's end.
+    ///
+    /// # Errors
+    /// The transport's, among them `WouldBlock`; `InvalidData` with rustls's reason inside if the peer broke TLS;
+    /// then an alert waits to be [sent](Self::send).
+    pub fn receive(&mut self, transport: &mut dyn Read) -> io::Result<usize> {
+        let count = self.connection.read_tls(transport)?;
+        self.transport_ended |= count == 0;
+        self.received += count as u64;
+        self.connection.process_new_packets().map_err(|why| io::Error::new(io::ErrorKind::InvalidData, why))?;
+        Ok(count)
+    }
+
+    /// Gives ciphertext to the transport, until none is left.
+    ///
+    /// # Errors
+    /// The transport's, among them `WouldBlock`.
+    pub fn send(&mut self, transport: &mut dyn Write) -> io::Result<()> {
+        while self.connection.wants_write() {
+            if self.connection.write_tls(transport)? == 0 {
+                return Err(io::ErrorKind::WriteZero.into());
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether ciphertext waits to be sent.
+    pub fn has_unsent(&self) -> bool {
+        self.connection.wants_write()
+    }
+
+    /// What the peer said.
+    ///
+    /// # Errors
+    /// None that rustls documents besides those told as [`Heard`].
+    pub fn read(&mut self, buffer: &mut [u8]) -> io::Result<Heard> {
+        match self.connection.reader().read(buffer) {
+            Ok(0) => Ok(Heard::End),
+            Ok(count) => Ok(Heard::Bytes(count)),
+            Err(why) if why.kind() == io::ErrorKind::WouldBlock && self.transport_ended => Ok(Heard::Cut),
+            Err(why) if why.kind() == io::ErrorKind::WouldBlock => Ok(Heard::Nothing),
+            Err(why) if why.kind() == io::ErrorKind::UnexpectedEof => Ok(Heard::Cut),
+            Err(why) => Err(why),
+        }
+    }
+
+    /// Says something to the peer. It waits inside until it is [sent](Self::send).
+    ///
+    /// # Errors
+    /// None: the buffer has no limit.
+    pub fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.connection.writer().write_all(bytes)
+    }
+
+    /// Says close_notify (RFC 8446 section 6.1). The peer may go on speaking.
+    pub fn close(&mut self) {
+        self.connection.send_close_notify();
+    }
+}
+
+/// Whether this error of [`Leg::receive`] says that the peer does not speak TLS at all.
+pub fn is_no_tls(error: &io::Error) -> bool {
+    let reason = error.get_ref().and_then(|inner| inner.downcast_ref());
+    matches!(
+        reason,
+        Some(Error::InvalidMessage(InvalidMessage::InvalidContentType | InvalidMessage::UnknownProtocolVersion))
+    )
+}
