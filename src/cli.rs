@@ -31,6 +31,8 @@ pub struct Config {
     pub prog: Vec<OsString>,
     /// `--protocol`; `None` is `auto`.
     pub protocol: Option<Protocol>,
+    /// `--implicit`.
+    pub implicit: bool,
     /// `--require-tls`.
     pub require_tls: bool,
     /// `--tls-deadline`.
@@ -112,6 +114,7 @@ struct Options {
     require_tls: bool,
     tls_deadline: Option<Duration>,
     respawn: bool,
+    implicit: bool,
     backend_name: Option<String>,
     backend_ca: Option<PathBuf>,
     no_replay: bool,
@@ -129,6 +132,7 @@ impl Options {
             "--tls-deadline" => self.tls_deadline = Some(milliseconds(option, parser)?),
             "-p" | "--protocol" => self.protocol = protocol(&text(option, parser)?)?,
             "--respawn" => self.respawn = true,
+            "--implicit" => self.implicit = true,
             "--backend-name" => self.backend_name = Some(text(option, parser)?),
             "--backend-ca" => self.backend_ca = Some(parser.value().map_err(usage)?.into()),
             "--no-replay" => self.no_replay = true,
@@ -152,6 +156,7 @@ impl Options {
             inside,
             prog,
             protocol: self.protocol,
+            implicit: self.implicit,
             require_tls: self.require_tls,
             tls_deadline: self.tls_deadline.unwrap_or(TLS_DEADLINE),
             replay: !self.no_replay && !self.require_tls,
@@ -167,9 +172,10 @@ impl Options {
     }
 
     fn inside(&self, mut operands: Vec<OsString>) -> Result<(Inside, Vec<OsString>), Error> {
-        if self.respawn {
+        if self.respawn || self.implicit {
             if self.backend_name.is_some() || self.backend_ca.is_some() {
-                return Err(Error::Usage("--respawn has no backend: leave out --backend-name and --backend-ca".into()));
+                let what = "--respawn and --implicit have no backend: leave out --backend-name and --backend-ca";
+                return Err(Error::Usage(what.into()));
             }
             return Ok((Inside::Respawn, operands));
         }
@@ -264,12 +270,14 @@ fn usage(why: lexopt::Error) -> Error {
 }
 
 /// The synopsis, for who got it wrong.
-pub const SYNOPSIS: &str = "starttls-wrapper [options] host port prog..., or --respawn prog...; see --help";
+pub const SYNOPSIS: &str =
+    "starttls-wrapper [options] host port prog..., or --respawn prog..., or --implicit prog...; see --help";
 
 /// What `--help` prints.
 pub const HELP: &str = "\
 usage: starttls-wrapper [options] [--] host port prog...
        starttls-wrapper [options] --respawn [--] prog...
+       starttls-wrapper [options] --implicit [--] prog...
 
 Runs prog, a mail server that knows no TLS, for the client at descriptors 0 and 1, and adds STARTTLS.
 After STARTTLS the client speaks to the TLS server at host and port, or with --respawn to a fresh prog.
@@ -282,6 +290,7 @@ dialogue:
       --no-advertise     do not add STARTTLS to the server's capabilities
 inside TLS:
       --respawn          run prog again; TLS ends here, SSL_* tell prog of it
+      --implicit         TLS from the first byte (ports 465, 993, 995): prog runs inside TLS only
       --backend-name N   the name the TLS server must prove (host)
       --backend-ca FILE  its trust anchors, in PEM (the system's)
 TLS with the client:

@@ -55,7 +55,7 @@ impl<'a> Keeper<'a> {
     /// A keeper that has given nothing yet.
     pub fn new(config: &'a Config, window: Window) -> Self {
         let left = Allowance {
-            plaintext_prog: true,
+            plaintext_prog: !config.implicit,
             tls_prog: matches!(config.inside, Inside::Respawn),
             preparation: Tries(MAX_TRIES),
             connection: Tries(MAX_TRIES),
@@ -114,7 +114,8 @@ impl<'a> Keeper<'a> {
         if matches!(why, Error::Impossible(_)) {
             return Err(why);
         }
-        if matches!(why, Error::Prog(..)) {
+        // Without prog, or without a key where TLS begins at once, there is no session to go on.
+        if matches!(why, Error::Prog(..)) || self.config.implicit {
             self.failure = Some(why);
         } else {
             message::warning(self.config.verbosity, why);

@@ -46,7 +46,7 @@ fn offer(config: &Config) -> Result<Offer, Error> {
     match config.files.as_ref().ok_or_else(missing).and_then(|files| files.check()) {
         Ok(()) if config.advertise => Ok(Offer::Add),
         Ok(()) => Ok(Offer::Leave),
-        Err(why) if config.require_tls => Err(why),
+        Err(why) if config.require_tls || config.implicit => Err(why),
         Err(why) => {
             message::warning(config.verbosity, why);
             Ok(Offer::Remove)
@@ -64,6 +64,7 @@ fn listen(config: &Config, window: Window, client: Client, offer: Offer) -> Resu
         offer,
         replay: config.replay,
         respawn: matches!(config.inside, Inside::Respawn),
+        implicit: config.implicit,
         transcript: config.verbosity >= 3,
     };
     let identity = if rules.respawn { "kept" } else { "lost" };

@@ -3,21 +3,20 @@
 //! Here and below is the only door to mio, and the only place that asks the clock. What the bytes mean is the
 //! session's affair.
 
-use std::io;
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::cli::{Backend, Config, Inside};
-use crate::message::{self, Error, Quoted};
-use crate::session::{Limit, Order, Session, Surplus};
+use crate::cli::Config;
+use crate::message::{self, Error};
+use crate::session::{Limit, Order, Session};
 use crate::side::Side;
-use crate::tls::{Facts, Heard, Leg, Trust, Welcome};
-use crate::window::{self, Answer, Ask, Window};
+use crate::tls::Heard;
+use crate::window::{Ask, Window};
 
 mod carry;
 mod reactor;
 mod report;
+mod switch;
 
 pub use carry::{HALF_CLOSED, LAST_WORDS, LINGER};
 use reactor::{Reactor, Who};
@@ -71,16 +70,22 @@ impl<'a> Relay<'a> {
     /// # Errors
     /// Whatever ended the session before its time.
     pub fn run(mut self) -> Result<u8, Error> {
-        if let Some(server) = self.ask_for_side(&Ask::Spawn(None))? {
-            self.serve_with(server)?;
-            if let Next::PassThrough = self.dialogue()? {
-                self.pass_through()?;
-            }
+        if (self.config.implicit || self.start_server()?)
+            && let Next::PassThrough = self.dialogue()?
+        {
+            self.pass_through()?;
         }
         self.server = None;
         carry::close(&mut self.reactor, &mut self.client)?;
         self.report.write(self.config.verbosity, self.session.protocol(), self.session.replayed());
         Ok(self.report.status())
+    }
+
+    /// False if prog cannot be run; the keeper says why when it ends.
+    fn start_server(&mut self) -> Result<bool, Error> {
+        let Some(server) = self.ask_for_side(&Ask::Spawn(None))? else { return Ok(false) };
+        self.serve_with(server)?;
+        Ok(true)
     }
 
     /// Listens to both sides until the session has heard enough.
@@ -189,146 +194,6 @@ impl<'a> Relay<'a> {
         }
     }
 
-    /// Finds out whether TLS can be had, and with a backend reaches it up to the end of its greeting (law 4).
-    fn prepare(&mut self) -> Result<(), Error> {
-        let ready = self.window.ask(&Ask::Prepare)?.is_some();
-        match &self.config.inside {
-            Inside::Backend(backend) if ready => {
-                let until = Instant::now() + BACKEND_TIMEOUT;
-                match self.reach(backend, until)? {
-                    Ok(()) => {
-                        self.session.prepared(true);
-                        self.hear_backend(backend, until)?;
-                    }
-                    Err(why) => {
-                        self.backend_failed(backend, why);
-                        self.session.prepared(false);
-                    }
-                }
-            }
-            _ => self.session.prepared(ready),
-        }
-        Ok(())
-    }
-
-    /// Connects, and makes sure who the backend is. `Ok(Err)` is the reason why there is no backend.
-    fn reach(&mut self, backend: &Backend, until: Instant) -> Result<io::Result<()>, Error> {
-        let unreached = || Ok(Err(io::ErrorKind::NotConnected.into()));
-        let Some(side) = self.ask_for_side(&Ask::Connect)? else { return unreached() };
-        let Some(anchors) = self.window.ask(&Ask::Anchors)? else { return unreached() };
-        let trust = Trust { name: &backend.name, anchors: read_anchors(anchors)?, lowest: self.config.tls_min };
-        let leg = trust.leg()?;
-        self.reactor.register(Who::Backend, &side)?;
-        let side = self.backend.insert(side);
-        match side.begin_tls(leg, Surplus::none()) {
-            Ok(()) => self.handshake(Who::Backend, until),
-            Err(why) => Ok(Err(why)),
-        }
-    }
-
-    fn hear_backend(&mut self, backend: &Backend, until: Instant) -> Result<(), Error> {
-        let mut buffer = [0; PIECE];
-        while self.session.backend_room() > 0 {
-            let room = self.session.backend_room().min(PIECE);
-            let Some(side) = &mut self.backend else { return Ok(()) };
-            let failure = match side.read(buffer.get_mut(..room).unwrap_or_default()) {
-                Ok(Heard::Bytes(count)) => {
-                    self.session.backend_says(buffer.get(..count).unwrap_or_default());
-                    continue;
-                }
-                Ok(Heard::Nothing) if self.wait(Some(until))? => continue,
-                Ok(Heard::Nothing) => io::ErrorKind::TimedOut.into(),
-                Ok(Heard::End | Heard::Cut) => io::ErrorKind::UnexpectedEof.into(),
-                Err(why) => why,
-            };
-            self.backend_failed(backend, failure);
-            self.session.backend_failed();
-        }
-        Ok(())
-    }
-
-    fn backend_failed(&mut self, backend: &Backend, why: io::Error) {
-        self.drop_backend();
-        // If there is no connection, the keeper has said why.
-        if why.kind() != io::ErrorKind::NotConnected {
-            let what = format!("unable to use the TLS server {} port {}: {}", backend.host, backend.port, Why(&why));
-            message::warning(self.config.verbosity, what);
-        }
-    }
-
-    /// The go-ahead is out. Every byte of the client from here on belongs to TLS.
-    fn upgrade(&mut self, surplus: Surplus) -> Result<Option<Next>, Error> {
-        let until = Instant::now() + self.config.handshake_timeout;
-        while !self.client.flush() {
-            if !self.wait(Some(until))? {
-                return Err(Error::Timeout(format!("{} did not read the go-ahead", self.report.client)));
-            }
-        }
-        self.drop_server();
-        self.window.tell(&Ask::Retire)?;
-        if let Some(backend) = self.backend.take() {
-            self.reactor.deregister(&backend);
-            self.serve_with(backend)?;
-        }
-        let alpn = self.session.protocol().map_or(&[][..], |protocol| protocol.alpn);
-        let leg = Welcome { window: Arc::clone(&self.window), lowest: self.config.tls_min, alpn }.leg()?;
-        let shaken = match self.client.begin_tls(leg, surplus) {
-            Ok(()) => self.handshake(Who::Client, until)?,
-            Err(why) => Err(why),
-        };
-        if let Err(why) = shaken {
-            self.handshake_failed(&why);
-            return Ok(Some(Next::Close));
-        }
-        self.report.handshake_done(self.facts());
-        if matches!(self.config.inside, Inside::Backend(_)) {
-            self.window.tell(&Ask::Release)?;
-        }
-        self.session.handshake_done();
-        Ok(None)
-    }
-
-    /// `Ok(Err)` is the reason why there is no TLS, `TimedOut` among them.
-    fn handshake(&mut self, who: Who, until: Instant) -> Result<io::Result<()>, Error> {
-        loop {
-            let side = if who == Who::Client { Some(&mut self.client) } else { self.backend.as_mut() };
-            match side.map_or(Err(io::ErrorKind::NotConnected.into()), Side::handshake) {
-                Ok(true) => return Ok(Ok(())),
-                Ok(false) if self.wait(Some(until))? => {}
-                Ok(false) => return Ok(Err(io::ErrorKind::TimedOut.into())),
-                Err(why) => return Ok(Err(why)),
-            }
-        }
-    }
-
-    fn handshake_failed(&mut self, why: &io::Error) {
-        let client = &self.report.client;
-        let received = self.client.tls().map_or(0, Leg::received);
-        message::warning(
-            self.config.verbosity,
-            match why.kind() {
-                _ if crate::tls::is_no_tls(why) => {
-                    format!("{client} sent {received} bytes of plaintext behind STARTTLS")
-                }
-                _ => format!("TLS handshake with {client} failed: {}", Why(why)),
-            },
-        );
-        self.report.handshake_failed(why.kind() == io::ErrorKind::TimedOut);
-    }
-
-    fn respawn(&mut self) -> Result<(), Error> {
-        let variables = self.facts().map_or_else(Vec::new, |facts| facts.variables());
-        match self.ask_for_side(&Ask::Spawn(Some(variables)))? {
-            Some(server) => self.serve_with(server)?,
-            None => self.session.server_failed(),
-        }
-        self.window.tell(&Ask::Release)
-    }
-
-    fn facts(&self) -> Option<Facts> {
-        self.client.tls().and_then(Leg::facts)
-    }
-
     /// Two descriptors come back for prog, one for a connection.
     fn ask_for_side(&mut self, ask: &Ask) -> Result<Option<Side>, Error> {
         let Some(answer) = self.window.ask(ask)? else { return Ok(None) };
@@ -356,12 +221,6 @@ impl<'a> Relay<'a> {
         }
     }
 
-    fn drop_backend(&mut self) {
-        if let Some(backend) = self.backend.take() {
-            self.reactor.deregister(&backend);
-        }
-    }
-
     fn pass_through(&mut self) -> Result<(), Error> {
         if self.client.tls().is_none() {
             self.window.tell(&Ask::Release)?;
@@ -369,29 +228,6 @@ impl<'a> Relay<'a> {
         let Some(server) = &mut self.server else { return Ok(()) };
         carry::pass_through(&mut self.reactor, &mut self.client, server, &mut self.report)
     }
-}
-
-/// A reason from below TLS or from within, without Rust's wrapping.
-struct Why<'a>(&'a io::Error);
-
-impl std::fmt::Display for Why<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let text = match self.0.kind() {
-            io::ErrorKind::TimedOut => "it took too long".into(),
-            io::ErrorKind::UnexpectedEof => "the connection was closed".into(),
-            _ => self.0.to_string(),
-        };
-        write!(f, "{}", Quoted(text.as_bytes()))
-    }
-}
-
-fn read_anchors(answer: Answer) -> Result<Vec<Vec<u8>>, Error> {
-    let nothing = || Error::Impossible("the keeper granted no trust anchors".into());
-    let file: OwnedFd = answer.fds.into_iter().next().ok_or_else(nothing)?;
-    let mut bytes = Vec::new();
-    io::Read::read_to_end(&mut std::fs::File::from(file), &mut bytes)
-        .map_err(Error::system("read the trust anchors"))?;
-    window::parts(&bytes).ok_or_else(nothing)
 }
 
 /// The most bytes read at a time while the dialogue is watched.

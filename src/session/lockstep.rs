@@ -1,0 +1,208 @@
+//! One line of the client, its whole reply, the next line: before TLS, and inside it until there is nothing left to
+//! watch.
+
+use starttls_protocols::{Effect, Greeting, Offer, Policy, Reply, Sentence, Verdict};
+
+use super::order::{Order, Outcome};
+use super::{MAX_REFUSALS, Phase, Session};
+use crate::message::{Note, Speaker};
+
+impl Session {
+    pub(super) fn hear_greeting(&mut self) -> bool {
+        let Some(line) = self.server_line() else { return false };
+        if self.snooper.is_none() && !self.meet(&line) {
+            return self.give_up_snooping(Vec::new(), line);
+        }
+        let mut out = Vec::new();
+        let greeting = self.snooper.as_mut().map(|(_, snooper)| snooper.greeting(&line, &mut out));
+        if self.inside && !self.rules.implicit {
+            self.hear_fresh_greeting(greeting, out);
+            return true;
+        }
+        match greeting {
+            Some(Greeting::Bars) if self.strict() => {
+                self.say(Sentence::Goodbye);
+                self.close(Outcome::Refused);
+                return true;
+            }
+            Some(Greeting::Refuses | Greeting::Bars) if !self.strict() => {
+                return self.give_up_snooping(Vec::new(), out);
+            }
+            Some(Greeting::Refuses) => self.withdraw_offer(),
+            Some(Greeting::More) => {}
+            _ => self.phase = Phase::Command,
+        }
+        self.tell_client(out);
+        true
+    }
+
+    /// The server will not serve, so nothing is offered in its name.
+    pub(super) fn withdraw_offer(&mut self) {
+        self.rules.offer = Offer::Remove;
+        self.snooper = self.protocol().map(|protocol| (protocol, (protocol.snooper)(self.policy())));
+        self.phase = Phase::Command;
+    }
+
+    pub(super) fn policy(&self) -> Policy {
+        if self.inside {
+            return Policy::INSIDE;
+        }
+        Policy { offer: self.rules.offer, strict: self.rules.strict, inside: false }
+    }
+
+    /// Finds the protocol by the greeting's first line. False if nobody here speaks it.
+    pub(super) fn meet(&mut self, first_line: &[u8]) -> bool {
+        let known = self.rules.protocols.iter().find(|protocol| (protocol.greets)(first_line));
+        let Some(protocol) = self.rules.protocol.or(known.copied()) else { return false };
+        self.snooper = Some((protocol, (protocol.snooper)(self.policy())));
+        true
+    }
+
+    /// What the server says while it owes nothing (421, * BYE) is forwarded at once.
+    pub(super) fn hear_out_of_turn(&mut self) -> bool {
+        let Some(line) = self.server_line() else { return false };
+        self.tell_client(line);
+        true
+    }
+
+    pub(super) fn hear_command(&mut self) -> bool {
+        let strict = self.strict();
+        let line = match self.client.next_line() {
+            Ok(Some(line)) => line.to_vec(),
+            Ok(None) => return false,
+            Err(_) if strict => {
+                self.say(Sentence::LineTooLong);
+                self.close(Outcome::Refused);
+                return true;
+            }
+            Err(_) => return self.give_up_snooping(Vec::new(), Vec::new()),
+        };
+        self.judge(line);
+        true
+    }
+
+    pub(super) fn judge(&mut self, line: Vec<u8>) {
+        let Some((_, snooper)) = self.snooper.as_mut() else { return };
+        let verdict = snooper.command(&line);
+        self.note_line(Speaker::Client, &line, matches!(verdict, Verdict::Forward(_) | Verdict::StartTls));
+        if self.replays_before(verdict) {
+            self.kept = line;
+            return;
+        }
+        match verdict {
+            Verdict::Forward(effect) => self.forward(line, effect),
+            Verdict::StartTls if self.rules.offer == Offer::Remove => self.not_available(),
+            Verdict::StartTls => {
+                self.phase = Phase::Preparing;
+                self.orders.push_back(Order::Prepare);
+            }
+            Verdict::Answer(sentence) => self.say(sentence),
+            Verdict::Unknown if self.strict() => self.refuse(false),
+            Verdict::Doubtful if self.strict() => self.refuse(true),
+            Verdict::Unknown | Verdict::Doubtful => {
+                self.give_up_snooping(line, Vec::new());
+            }
+        }
+    }
+
+    pub(super) fn forward(&mut self, line: Vec<u8>, effect: Effect) {
+        if !self.inside && self.dialogue.command(&line, effect).is_err() {
+            self.give_up_snooping(line, Vec::new());
+            return;
+        }
+        self.phase = Phase::Reply;
+        self.orders.push_back(Order::ToServer(line));
+    }
+
+    pub(super) fn hear_reply(&mut self) -> bool {
+        let Some(line) = self.server_line() else { return false };
+        let full = !self.inside && self.dialogue.count(&line).is_err();
+        let mut out = Vec::new();
+        let Some((_, snooper)) = self.snooper.as_mut() else { return false };
+        let reply = snooper.reply(&line, &mut out);
+        let offers = snooper.server_offers();
+        self.tell_client(out);
+        self.warn_of_offer(offers);
+        if let Reply::Done(class) = reply {
+            self.phase = Phase::Command;
+            self.dialogue.answered(class);
+        }
+        if full {
+            return self.give_up_snooping(Vec::new(), Vec::new());
+        }
+        true
+    }
+
+    pub(super) fn warn_of_offer(&mut self, offers: bool) {
+        if offers && !self.inside && !std::mem::replace(&mut self.warned_of_offer, true) {
+            self.orders.push_back(Order::Note(Note::ServerOffers));
+        }
+    }
+
+    /// With `--require-tls` this command is not for the server's ears.
+    pub(super) fn refuse(&mut self, doubtful: bool) {
+        self.refusals += 1;
+        if self.refusals == MAX_REFUSALS {
+            self.say(Sentence::Goodbye);
+        } else {
+            self.say(Sentence::Refused);
+        }
+        if doubtful || self.refusals == MAX_REFUSALS {
+            self.close(Outcome::Refused);
+        }
+    }
+
+    /// The server's next line. One that is too long ends the snooping, where bytes may go by unwatched.
+    pub(super) fn server_line(&mut self) -> Option<Vec<u8>> {
+        match self.server.next_line() {
+            Ok(line) => {
+                let line = line.map(<[u8]>::to_vec)?;
+                self.note_line(Speaker::Server, &line, true);
+                Some(line)
+            }
+            Err(_) if self.inside && self.phase != Phase::Command && self.phase != Phase::Reply => {
+                self.server_failed();
+                None
+            }
+            Err(_) => {
+                self.give_up_snooping(Vec::new(), Vec::new());
+                None
+            }
+        }
+    }
+
+    /// From here on the bytes go by unwatched (law 6), or with `--require-tls` the session ends. Always true.
+    pub(super) fn give_up_snooping(&mut self, to_server: Vec<u8>, to_client: Vec<u8>) -> bool {
+        if self.strict() {
+            if self.snooper.is_none() {
+                self.orders.push_back(Order::Note(Note::UnknownGreeting(to_client)));
+            }
+            self.say(Sentence::Goodbye);
+            self.close(Outcome::Refused);
+        } else {
+            self.tell_client(to_client);
+            self.pass_through(to_server);
+        }
+        true
+    }
+
+    pub(super) fn pass_through(&mut self, mut to_server: Vec<u8>) {
+        to_server.extend(std::mem::take(&mut self.client).into_rest());
+        let to_client = self.owed_to_client();
+        self.phase = Phase::Over;
+        self.orders.push_back(Order::PassThrough { to_server, to_client });
+    }
+
+    /// What the server said and the client has not heard.
+    pub(super) fn owed_to_client(&mut self) -> Vec<u8> {
+        let mut owed = self.snooper.as_mut().map_or_else(Vec::new, |(_, snooper)| snooper.held());
+        owed.extend(std::mem::take(&mut self.server).into_rest());
+        owed
+    }
+
+    pub(super) fn note_line(&mut self, speaker: Speaker, line: &[u8], whole: bool) {
+        if self.rules.transcript {
+            self.orders.push_back(Order::Note(Note::line(speaker, line, whole)));
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! The switch: from the plaintext server to the one inside TLS, and what the new one must hear.
+
+use starttls_protocols::line::Lines;
+use starttls_protocols::{Effect, Greeting, Policy, Protocol, Reply, Sentence, Snooper, Verdict};
+
+use super::order::{Order, Outcome, Replayed, Surplus};
+use super::{Phase, Session};
+use crate::message::Note;
+
+/// The TLS server, reached but not yet in charge.
+pub(super) struct Backend {
+    protocol: Protocol,
+    snooper: Box<dyn Snooper>,
+    pub(super) lines: Lines,
+    greeting: Vec<u8>,
+}
+
+impl Session {
+    /// The backend said this; it is not yet in charge.
+    pub fn backend_says(&mut self, bytes: &[u8]) {
+        if let Some(backend) = &mut self.backend {
+            backend.lines.push(bytes);
+            self.hear_backend();
+        }
+    }
+
+    /// The backend will say no more, or cannot be spoken to; it has not greeted.
+    pub fn backend_failed(&mut self) {
+        if self.backend.take().is_some() {
+            self.not_available();
+        }
+    }
+
+    /// The answer to [`Order::Prepare`]. Without `--respawn` the backend's greeting must follow.
+    pub fn prepared(&mut self, available: bool) {
+        if self.phase != Phase::Preparing {
+            return;
+        }
+        match (available, self.snooper.as_ref()) {
+            (false, _) => self.not_available(),
+            (true, None) => self.begin_implicit(),
+            (true, Some(_)) if self.rules.respawn => self.go_ahead(),
+            (true, Some((protocol, _))) => self.backend = Some(Backend::new(*protocol)),
+        }
+    }
+
+    /// The client's TLS handshake is over.
+    pub fn handshake_done(&mut self) {
+        if self.phase != Phase::Handshake {
+            return;
+        }
+        if self.rules.respawn || self.rules.implicit {
+            self.phase = Phase::Greeting;
+            self.orders.push_back(Order::Respawn);
+        } else {
+            self.fresh_server_serves();
+        }
+    }
+
+    /// The server inside TLS cannot serve: the client hears the goodbye there.
+    pub fn server_failed(&mut self) {
+        self.say(Sentence::Failed);
+        self.close(Outcome::ServerFailed);
+    }
+
+    pub(super) fn hear_backend(&mut self) {
+        let Some(backend) = &mut self.backend else { return };
+        while self.phase == Phase::Preparing {
+            let line = match backend.lines.next_line() {
+                Ok(Some(line)) => line.to_vec(),
+                Ok(None) => return,
+                Err(_) => break,
+            };
+            match backend.snooper.greeting(&line, &mut backend.greeting) {
+                Greeting::More => {}
+                Greeting::Open => return self.go_ahead(),
+                Greeting::Refuses | Greeting::Bars => break,
+            }
+        }
+        self.orders.push_back(Order::Note(Note::BackendRefuses));
+        self.orders.push_back(Order::DropBackend);
+        self.backend_failed();
+    }
+
+    pub(super) fn not_available(&mut self) {
+        self.say(Sentence::NotAvailable);
+        self.phase = Phase::Command;
+        if self.strict() || self.inside {
+            self.close(Outcome::Refused);
+        } else {
+            self.advance();
+        }
+    }
+
+    /// The switch. No reply is owed here (lock-step), so the go-ahead is the last plaintext byte (law 2); what came
+    /// behind the STARTTLS line leaves this program's sight by value (law 1); the snooper and the lines of the
+    /// plaintext server end here with all they know (law 3); and as `inside` never becomes false again there is no
+    /// second switch and no way back (law 5).
+    pub(super) fn go_ahead(&mut self) {
+        self.say(Sentence::GoAhead);
+        self.phase = Phase::Handshake;
+        self.inside = true;
+        let surplus = Surplus(std::mem::take(&mut self.client).into_rest());
+        if self.rules.replay {
+            self.replay = std::mem::take(&mut self.dialogue).into_state();
+        }
+        self.server = Lines::default();
+        if self.rules.respawn {
+            let protocol = self.protocol();
+            self.snooper = protocol.map(|protocol| (protocol, (protocol.snooper)(Policy::INSIDE)));
+        }
+        self.orders.push_back(Order::Upgrade(surplus));
+    }
+
+    /// TLS from the first byte: there is no plaintext to leave behind.
+    fn begin_implicit(&mut self) {
+        self.phase = Phase::Handshake;
+        self.orders.push_back(Order::Upgrade(Surplus::none()));
+    }
+
+    /// The backend, reached and past its greeting, takes the plaintext server's place.
+    pub(super) fn fresh_server_serves(&mut self) {
+        self.phase = Phase::Command;
+        if let Some(backend) = self.backend.take() {
+            self.server = backend.lines;
+            if backend.snooper.greets_again() {
+                self.tell_client(backend.greeting);
+            }
+            self.snooper = Some((backend.protocol, backend.snooper));
+        }
+        self.advance();
+    }
+
+    pub(super) fn hear_fresh_greeting(&mut self, greeting: Option<Greeting>, out: Vec<u8>) {
+        let again = self.snooper.as_ref().is_some_and(|(_, snooper)| snooper.greets_again());
+        match greeting {
+            Some(Greeting::More) => {}
+            Some(Greeting::Open) => self.phase = Phase::Command,
+            _ => return self.server_failed(),
+        }
+        if again {
+            self.tell_client(out);
+        }
+    }
+
+    /// Looks at the client's first command inside TLS: true if the prefix must be replayed before it.
+    pub(super) fn replays_before(&mut self, first: Verdict) -> bool {
+        let Some(said) = self.replay.take_if(|_| self.inside) else { return false };
+        if first == Verdict::Forward(Effect::SetsState) {
+            self.replayed = Replayed::Dropped;
+            return false;
+        }
+        if let Some((_, snooper)) = self.snooper.as_mut() {
+            snooper.command(&said.line);
+        }
+        self.orders.push_back(Order::ToServer(said.line.clone()));
+        self.replay = Some(said);
+        self.phase = Phase::Replay;
+        true
+    }
+
+    pub(super) fn hear_replayed(&mut self) -> bool {
+        let Some(line) = self.server_line() else { return false };
+        let Some((_, snooper)) = self.snooper.as_mut() else { return false };
+        if let Reply::Done(class) = snooper.reply(&line, &mut Vec::new()) {
+            let said = self.replay.take();
+            if said.is_none_or(|said| said.class != class) {
+                self.orders.push_back(Order::Note(Note::ReplayRefused(line)));
+                self.server_failed();
+                return false;
+            }
+            self.replayed = Replayed::Replayed;
+            self.phase = Phase::Command;
+            let kept = std::mem::take(&mut self.kept);
+            self.judge(kept);
+        }
+        true
+    }
+}
+
+impl Backend {
+    fn new(protocol: Protocol) -> Self {
+        let snooper = (protocol.snooper)(Policy::INSIDE);
+        Self { protocol, snooper, lines: Lines::default(), greeting: Vec::new() }
+    }
+}
