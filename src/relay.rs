@@ -99,6 +99,9 @@ impl<'a> Relay<'a> {
             if self.client.is_lost() {
                 return Ok(Next::Close);
             }
+            if let Some(server) = &mut self.server {
+                server.flush();
+            }
             if self.client.flush() && (self.hear_server() || self.hear_client()) {
                 continue;
             }

@@ -153,6 +153,14 @@ impl Side {
         }
     }
 
+    /// The output's other end was closed. If we closed ours before, that is the end of both directions and no loss:
+    /// what the peer said last may still wait in the input.
+    pub fn hang_up(&mut self) {
+        if !self.shut {
+            self.lose();
+        }
+    }
+
     /// The peer is gone.
     pub fn lose(&mut self) {
         self.lost = true;

@@ -35,15 +35,15 @@ pub(super) fn pass_through(
     let mut buffer = Vec::new();
     while !client.is_lost() {
         let moved = upward.carry(client, server, &mut buffer)? | downward.carry(server, client, &mut buffer)?;
-        if moved {
+        if moved && !(downward.done && server.is_lost()) {
             idle_since = Instant::now();
             continue;
         }
-        if downward.done && (upward.done || server.is_lost() && client.ended().is_some()) {
+        // A server that is gone hears nothing: what the client still sends is drained at the close.
+        if downward.done && (upward.done || server.is_lost()) {
             break;
         }
-        let patience = if server.is_lost() { LINGER } else { HALF_CLOSED };
-        let until = downward.done.then(|| idle_since + patience);
+        let until = downward.done.then(|| idle_since + HALF_CLOSED);
         if !reactor.wait([Some(client), Some(server), None], until)? {
             break;
         }

@@ -101,7 +101,7 @@ fn mark(side: &mut Side, input: bool, event: &Event) {
     }
     side.writable = true;
     if event.is_error() || event.is_write_closed() {
-        side.lose();
+        side.hang_up();
     }
 }
 
