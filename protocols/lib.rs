@@ -14,6 +14,7 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 pub mod line;
+mod pop3;
 mod smtp;
 
 /// One protocol: its name, how its server is known, and its snooper.
@@ -31,7 +32,7 @@ pub struct Protocol {
 }
 
 /// Every protocol, in the order `--protocol auto` tries them.
-pub const PROTOCOLS: &[Protocol] = &[smtp::SMTP, smtp::LMTP];
+pub const PROTOCOLS: &[Protocol] = &[smtp::SMTP, smtp::LMTP, pop3::POP3];
 
 /// How the snooper treats capabilities and words; fixed for the life of one server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
