@@ -13,7 +13,9 @@ extern crate alloc;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
+mod imap;
 pub mod line;
+mod literal;
 mod pop3;
 mod smtp;
 
@@ -32,7 +34,7 @@ pub struct Protocol {
 }
 
 /// Every protocol, in the order `--protocol auto` tries them.
-pub const PROTOCOLS: &[Protocol] = &[smtp::SMTP, smtp::LMTP, pop3::POP3];
+pub const PROTOCOLS: &[Protocol] = &[smtp::SMTP, smtp::LMTP, pop3::POP3, imap::IMAP];
 
 /// How the snooper treats capabilities and words; fixed for the life of one server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
