@@ -16,6 +16,7 @@ use alloc::vec::Vec;
 mod imap;
 pub mod line;
 mod literal;
+mod nntp;
 mod pop3;
 mod smtp;
 
@@ -34,7 +35,7 @@ pub struct Protocol {
 }
 
 /// Every protocol, in the order `--protocol auto` tries them.
-pub const PROTOCOLS: &[Protocol] = &[smtp::SMTP, smtp::LMTP, pop3::POP3, imap::IMAP];
+pub const PROTOCOLS: &[Protocol] = &[smtp::SMTP, smtp::LMTP, pop3::POP3, imap::IMAP, nntp::NNTP];
 
 /// How the snooper treats capabilities and words; fixed for the life of one server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
