@@ -18,6 +18,7 @@ pub mod line;
 mod literal;
 mod nntp;
 mod pop3;
+mod sieve;
 mod smtp;
 
 /// One protocol: its name, how its server is known, and its snooper.
@@ -35,7 +36,7 @@ pub struct Protocol {
 }
 
 /// Every protocol, in the order `--protocol auto` tries them.
-pub const PROTOCOLS: &[Protocol] = &[smtp::SMTP, smtp::LMTP, pop3::POP3, imap::IMAP, nntp::NNTP];
+pub const PROTOCOLS: &[Protocol] = &[smtp::SMTP, smtp::LMTP, pop3::POP3, imap::IMAP, nntp::NNTP, sieve::SIEVE];
 
 /// How the snooper treats capabilities and words; fixed for the life of one server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
