@@ -13,7 +13,12 @@ extern crate alloc;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
+mod imap;
 pub mod line;
+mod literal;
+mod nntp;
+mod pop3;
+mod sieve;
 mod smtp;
 
 /// One protocol: its name, how its server is known, and its snooper.
@@ -31,7 +36,7 @@ pub struct Protocol {
 }
 
 /// Every protocol, in the order `--protocol auto` tries them.
-pub const PROTOCOLS: &[Protocol] = &[smtp::SMTP, smtp::LMTP];
+pub const PROTOCOLS: &[Protocol] = &[smtp::SMTP, smtp::LMTP, pop3::POP3, imap::IMAP, nntp::NNTP, sieve::SIEVE];
 
 /// How the snooper treats capabilities and words; fixed for the life of one server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -63,7 +63,10 @@ impl Snooper for Smtp {
 
     fn reply(&mut self, line: &[u8], out: &mut Vec<u8>) -> Reply {
         match (self.reply, line.starts_with(b"250")) {
-            (Expected::Plain, _) | (_, false) => out.extend_from_slice(line),
+            (Expected::Plain, _) | (_, false) => {
+                out.append(&mut self.held);
+                out.extend_from_slice(line);
+            }
             (Expected::Name, true) => self.hold(line, out),
             (Expected::Capability, true) => self.capability(line, out),
         }
@@ -125,9 +128,12 @@ impl Smtp {
     fn release(&mut self, separator: u8, out: &mut Vec<u8>) {
         if let (Some(code), Some(rest)) = (self.held.get(..3), self.held.get(3..)) {
             out.extend_from_slice(code);
-            out.push(separator);
-            // A last line may be the bare code (RFC 5321 section 4.2); then no separator stands there to replace.
-            out.extend_from_slice(rest.strip_prefix(b"-").or_else(|| rest.strip_prefix(b" ")).unwrap_or(rest));
+            let text = rest.strip_prefix(b"-").or_else(|| rest.strip_prefix(b" ")).unwrap_or(rest);
+            // A last line may be the bare code (RFC 5321 section 4.2); as such it needs no separator.
+            if separator == b'-' || text.len() < rest.len() {
+                out.push(separator);
+            }
+            out.extend_from_slice(text);
         }
         self.held.clear();
     }

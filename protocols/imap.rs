@@ -1,0 +1,200 @@
+//! IMAP (RFC 9051, RFC 3501) with STARTTLS (RFC 9051 section 6.2.1, RFC 2595 section 3).
+
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+
+use crate::line::{after_word, text, without_end, word};
+use crate::literal::{Literal, announced};
+use crate::{Class, Effect, Greeting, Offer, Policy, Protocol, Reply, Sentence, Snooper, Verdict, switch};
+
+/// The row of IMAP.
+pub(crate) const IMAP: Protocol = Protocol { name: "imap", greets, alpn: &[b"imap"], snooper };
+
+/// What the dialogue has shown of one server.
+struct Imap {
+    policy: Policy,
+    server_offers: bool,
+    /// The tag of the command last seen; empty if it had none that is legal.
+    tag: Vec<u8>,
+    /// Where in the server's response the next line stands.
+    literal: Literal,
+}
+
+impl Snooper for Imap {
+    fn greeting(&mut self, line: &[u8], out: &mut Vec<u8>) -> Greeting {
+        let is = |status| untagged(line).is_some_and(|response| after_word(response, status).is_some());
+        let greeting = match (is(b"OK"), is(b"PREAUTH")) {
+            (true, _) => Greeting::Open,
+            // There is no STARTTLS behind it (RFC 9051 section 7.1.4).
+            (_, true) => Greeting::Bars,
+            _ => Greeting::Refuses,
+        };
+        if greeting != Greeting::Open {
+            self.policy.offer = Offer::Remove;
+        }
+        self.edit(line, out);
+        greeting
+    }
+
+    fn command(&mut self, line: &[u8]) -> Verdict {
+        self.tag.clear();
+        let Some(text) = text(line) else { return Verdict::Doubtful };
+        let (tag, command) = word(text);
+        if is_tag(tag) {
+            self.tag.extend_from_slice(tag);
+        }
+        // Some servers look for a literal before trailing blanks, too.
+        if announced(text.trim_ascii_end()).is_some() {
+            return Verdict::Doubtful;
+        }
+        if self.tag.is_empty() {
+            return Verdict::Unknown;
+        }
+        if let Some(verdict) = switch(command, b"STARTTLS", self.policy) {
+            return verdict;
+        }
+        let opens = OPENING.iter().any(|word| after_word(command, word).is_some());
+        if opens { Verdict::Forward(Effect::None) } else { Verdict::Unknown }
+    }
+
+    fn reply(&mut self, line: &[u8], out: &mut Vec<u8>) -> Reply {
+        if self.literal.is_open() {
+            self.literal.take(line);
+            out.extend_from_slice(line);
+            return Reply::More;
+        }
+        self.edit(line, out);
+        let completion = line.strip_prefix(self.tag.as_slice()).and_then(|rest| rest.strip_prefix(b" "));
+        if let Some([status, ..]) = completion {
+            return Reply::Done(Class(status.to_ascii_uppercase()));
+        }
+        if untagged(line).is_some_and(|response| !is_status(response)) {
+            self.literal.take(line);
+        }
+        Reply::More
+    }
+
+    fn say(&self, sentence: Sentence, out: &mut Vec<u8>) {
+        let (status, text): (&[u8], &[u8]) = match sentence {
+            Sentence::GoAhead => (b"OK", b"Begin TLS negotiation now"),
+            Sentence::NotAvailable => (b"NO", b"[UNAVAILABLE] TLS not available"),
+            Sentence::Argument => (b"BAD", b"STARTTLS takes no argument"),
+            Sentence::TooEarly => (b"BAD", b"STARTTLS comes too early"),
+            Sentence::AlreadyActive => (b"BAD", b"TLS already active"),
+            Sentence::Refused => (b"NO", b"[PRIVACYREQUIRED] Use STARTTLS first"),
+            Sentence::LineTooLong => (b"BYE", b"Line too long"),
+            Sentence::Failed => (b"BYE", b"[UNAVAILABLE] Service not available, closing connection"),
+            Sentence::Goodbye => (b"BYE", b"[PRIVACYREQUIRED] STARTTLS required, closing connection"),
+        };
+        // What cannot be tied to a command is an untagged BAD (RFC 9051 section 7.1.3); BYE never has a tag.
+        let (tag, status) = match (status, self.tag.as_slice()) {
+            (b"BYE", _) => (&b"*"[..], status),
+            (_, []) => (&b"*"[..], &b"BAD"[..]),
+            (_, tag) => (tag, status),
+        };
+        out.extend_from_slice(&[tag, b" ", status, b" ", text, b"\r\n"].concat());
+    }
+
+    fn server_offers(&self) -> bool {
+        self.server_offers
+    }
+}
+
+impl Imap {
+    /// Copies the first line of a response. Where it lists capabilities, be it as `* CAPABILITY` or as the code of a
+    /// status (RFC 9051 section 7.1), the list is edited.
+    fn edit(&mut self, line: &[u8], out: &mut Vec<u8>) {
+        let Some((before, list, after)) = capabilities(line) else { return out.extend_from_slice(line) };
+        out.extend_from_slice(before);
+        self.edit_list(list, out);
+        out.extend_from_slice(after);
+    }
+
+    fn edit_list(&mut self, list: &[u8], out: &mut Vec<u8>) {
+        let mut bars_login = false;
+        for (at, capability) in list.split(|byte| *byte == b' ').enumerate() {
+            bars_login |= capability.eq_ignore_ascii_case(LOGINDISABLED);
+            if self.drops(capability) {
+                continue;
+            }
+            out.extend_from_slice(if at == 0 { b"" } else { b" " });
+            out.extend_from_slice(capability);
+        }
+        if self.policy.offer == Offer::Add {
+            append(STARTTLS, out);
+        }
+        if self.policy.strict && !bars_login {
+            append(LOGINDISABLED, out);
+        }
+    }
+
+    fn drops(&mut self, capability: &[u8]) -> bool {
+        let offers = capability.eq_ignore_ascii_case(STARTTLS);
+        self.server_offers |= offers;
+        if offers {
+            self.policy.offer != Offer::Leave
+        } else {
+            self.policy.strict && capability.get(..5).is_some_and(|head| head.eq_ignore_ascii_case(b"AUTH="))
+        }
+    }
+}
+
+/// The response behind `* `.
+fn untagged(line: &[u8]) -> Option<&[u8]> {
+    without_end(line).strip_prefix(b"* ")
+}
+
+/// Whether what follows is text for people, in which braces mean nothing (RFC 9051 section 7.1).
+fn is_status(response: &[u8]) -> bool {
+    [&b"OK"[..], b"NO", b"BAD", b"BYE", b"PREAUTH"].iter().any(|status| after_word(response, status).is_some())
+}
+
+/// Finds the list of capabilities in a response: what stands before it, the list with the space it begins with, and
+/// what stands behind it.
+fn capabilities(line: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
+    let text = without_end(line);
+    let response = word(text).1;
+    let (tail, length) = match after_word(response, b"CAPABILITY") {
+        // No capability has a literal (RFC 9051 section 9).
+        Some(list) if announced(list).is_some() => return None,
+        Some(list) => (list, list.len()),
+        None => {
+            let code = after_word(word(response).1.strip_prefix(b"[")?, b"CAPABILITY")?;
+            (code, memchr::memchr(b']', code)?)
+        }
+    };
+    let (before, rest) = line.split_at_checked(text.len() - tail.len())?;
+    let (list, after) = rest.split_at_checked(length)?;
+    Some((before, list, after))
+}
+
+/// Appends one capability to a list.
+fn append(capability: &[u8], out: &mut Vec<u8>) {
+    while out.last() == Some(&b' ') {
+        out.pop();
+    }
+    out.push(b' ');
+    out.extend_from_slice(capability);
+}
+
+/// A tag: one or more ASTRING-CHAR, but no `+` (RFC 9051 section 9).
+fn is_tag(word: &[u8]) -> bool {
+    !word.is_empty() && word.iter().all(|byte| byte.is_ascii_graphic() && !br#"(){%*"\+"#.contains(byte))
+}
+
+fn greets(first_line: &[u8]) -> bool {
+    first_line.starts_with(b"* ")
+}
+
+fn snooper(policy: Policy) -> Box<dyn Snooper> {
+    Box::new(Imap { policy, server_offers: false, tag: Vec::new(), literal: Literal::default() })
+}
+
+/// The opening words.
+const OPENING: &[&[u8]] = &[b"CAPABILITY", b"NOOP", b"ID", b"LOGOUT"];
+
+/// The offer.
+const STARTTLS: &[u8] = b"STARTTLS";
+
+/// The warning that no password may be sent now (RFC 9051 section 6.2.3, RFC 2595 section 3.2).
+const LOGINDISABLED: &[u8] = b"LOGINDISABLED";

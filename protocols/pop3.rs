@@ -1,0 +1,168 @@
+//! POP3 (RFC 1939) with CAPA (RFC 2449), STLS (RFC 2595 section 4) and LANG (RFC 6856).
+
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+
+use crate::line::{after_word, text, without_end};
+use crate::{Class, Effect, Greeting, Offer, Policy, Protocol, Reply, Sentence, Snooper, Verdict, switch};
+
+/// The row of POP3.
+pub(crate) const POP3: Protocol = Protocol { name: "pop3", greets, alpn: &[b"pop3"], snooper };
+
+/// What the dialogue has shown of one server.
+struct Pop3 {
+    policy: Policy,
+    server_offers: bool,
+    reply: Expected,
+    /// The first line of a list has come, its dot has not.
+    in_list: bool,
+}
+
+/// The reply that is owed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Expected {
+    /// One line.
+    Line,
+    /// A list, unless the first line is -ERR (RFC 1939 section 3).
+    List,
+    /// A list of capabilities, likewise.
+    Capabilities,
+}
+
+impl Snooper for Pop3 {
+    fn greeting(&mut self, line: &[u8], out: &mut Vec<u8>) -> Greeting {
+        let start = out.len();
+        out.extend_from_slice(line);
+        if !line.starts_with(b"+OK") {
+            return Greeting::Refuses;
+        }
+        if self.policy.strict {
+            while remove_timestamp(out, start) {}
+        }
+        Greeting::Open
+    }
+
+    fn command(&mut self, line: &[u8]) -> Verdict {
+        let Some(text) = text(line) else { return Verdict::Doubtful };
+        if let Some(verdict) = switch(text, b"STLS", self.policy) {
+            return verdict;
+        }
+        let is = |word: &[u8]| after_word(text, word).is_some();
+        let (reply, effect) = match after_word(text, b"LANG") {
+            Some([]) => (Expected::List, Effect::None),
+            // Whether a server sees an argument in blanks alone, and so how long its reply is, cannot be known.
+            Some(argument) if argument.trim_ascii().is_empty() => return Verdict::Unknown,
+            Some(_) => (Expected::Line, Effect::SetsState),
+            None if is(b"CAPA") => (Expected::Capabilities, Effect::None),
+            None if is(b"NOOP") || is(b"QUIT") => (Expected::Line, Effect::None),
+            None => return Verdict::Unknown,
+        };
+        self.reply = reply;
+        Verdict::Forward(effect)
+    }
+
+    fn reply(&mut self, line: &[u8], out: &mut Vec<u8>) -> Reply {
+        if self.in_list {
+            return self.list(line, out);
+        }
+        let class = line.first().copied().unwrap_or_default();
+        self.in_list = self.reply != Expected::Line && class == b'+';
+        if self.reply == Expected::Capabilities && !self.in_list && self.policy.offer == Offer::Add {
+            self.make_list(out);
+        } else {
+            out.extend_from_slice(line);
+        }
+        if self.in_list { Reply::More } else { Reply::Done(Class(class)) }
+    }
+
+    fn say(&self, sentence: Sentence, out: &mut Vec<u8>) {
+        out.extend_from_slice(match sentence {
+            Sentence::GoAhead => b"+OK Begin TLS negotiation\r\n",
+            Sentence::NotAvailable => b"-ERR [SYS/TEMP] TLS not available\r\n",
+            Sentence::Argument => b"-ERR STLS takes no argument\r\n",
+            Sentence::TooEarly => b"-ERR STLS comes too early\r\n",
+            Sentence::AlreadyActive => b"-ERR Command not permitted when TLS active\r\n",
+            Sentence::Refused => b"-ERR Must issue STLS first\r\n",
+            Sentence::LineTooLong => b"-ERR Line too long\r\n",
+            Sentence::Failed => b"-ERR [SYS/TEMP] Service not available, closing connection\r\n",
+            Sentence::Goodbye => b"-ERR STLS required, closing connection\r\n",
+        });
+    }
+
+    fn server_offers(&self) -> bool {
+        self.server_offers
+    }
+}
+
+impl Pop3 {
+    /// Takes a line of a list. Its end is a line with nothing but a dot; a dot of the list itself is doubled
+    /// (RFC 1939 section 3).
+    fn list(&mut self, line: &[u8], out: &mut Vec<u8>) -> Reply {
+        let capabilities = self.reply == Expected::Capabilities;
+        self.in_list = without_end(line) != b".";
+        if self.in_list && capabilities && self.drops(without_end(line)) {
+            return Reply::More;
+        }
+        if !self.in_list && capabilities && self.policy.offer == Offer::Add {
+            out.extend_from_slice(b"STLS\r\n");
+        }
+        out.extend_from_slice(line);
+        if self.in_list { Reply::More } else { Reply::Done(Class(b'+')) }
+    }
+
+    fn drops(&mut self, capability: &[u8]) -> bool {
+        let is = |word: &[u8]| after_word(capability, word).is_some();
+        let offers = is(b"STLS");
+        self.server_offers |= offers;
+        if offers { self.policy.offer != Offer::Leave } else { self.policy.strict && (is(b"USER") || is(b"SASL")) }
+    }
+
+    /// The list of a server that knows no CAPA. Such a server is asked for USER by every client; a list that does not
+    /// name it would keep them from logging in (RFC 2449 section 6.2).
+    fn make_list(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(b"+OK Capability list follows\r\n");
+        out.extend_from_slice(if self.policy.strict { b"" } else { b"USER\r\n" });
+        out.extend_from_slice(b"STLS\r\n.\r\n");
+    }
+}
+
+/// Takes one APOP timestamp, `<...>`, and the space before it out of the greeting: it would invite the client to
+/// authenticate before TLS (RFC 1939 section 7). False if there is none.
+fn remove_timestamp(out: &mut Vec<u8>, from: usize) -> bool {
+    let greeting = out.get(from..).unwrap_or_default();
+    let Some(open) = memchr::memchr(b'<', greeting) else { return false };
+    let Some(length) = greeting.get(open..).and_then(|rest| memchr::memchr(b'>', rest)) else { return false };
+    let blank = open.checked_sub(1).filter(|before| greeting.get(*before) == Some(&b' '));
+    out.drain(from + blank.unwrap_or(open)..=from + open + length);
+    true
+}
+
+fn greets(first_line: &[u8]) -> bool {
+    [b"+OK", b"-ER"].iter().any(|sign| first_line.starts_with(*sign))
+}
+
+fn snooper(policy: Policy) -> Box<dyn Snooper> {
+    Box::new(Pop3 { policy, server_offers: false, reply: Expected::Line, in_list: false })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_timestamp_is_taken_out_of_the_greeting_and_nothing_else() {
+        for (said, heard) in [
+            (&b"+OK ready <1.2@mx> go\r\n"[..], &b"+OK ready go\r\n"[..]),
+            (b"+OK <1.2@mx>\r\n", b"+OK\r\n"),
+            (b"+OK<a><b> <c@d>\r\n", b"+OK\r\n"),
+            (b"+OK 2 > 1\r\n", b"+OK 2 > 1\r\n"),
+            (b"+OK 1 < 2\r\n", b"+OK 1 < 2\r\n"),
+            (b"+OK > <\r\n", b"+OK > <\r\n"),
+        ] {
+            let mut out = b"-".to_vec();
+            let mut snooper = snooper(Policy { offer: Offer::Add, strict: true, inside: false });
+            assert_eq!(snooper.greeting(said, &mut out), Greeting::Open);
+            assert_eq!(out.strip_prefix(b"-"), Some(heard));
+        }
+    }
+}

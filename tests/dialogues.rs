@@ -1,0 +1,266 @@
+//! Plays the corpus of tests/dialogues through the pure session, in every way the bytes may come.
+
+mod play;
+
+#[path = "play/howdy.rs"]
+mod howdy;
+#[path = "play/pure.rs"]
+mod pure;
+
+use std::collections::BTreeSet;
+
+use play::{Dialogue, Event, Mode, corpus};
+use pure::{Cut, Failure, Report, Way};
+use starttls_protocols::PROTOCOLS;
+use starttls_protocols::line::MAX_LINE;
+use starttls_wrapper::dialogue::{MAX_BYTES, MAX_COMMANDS};
+use starttls_wrapper::session::{Outcome, Replayed};
+
+const MODES: [Mode; 2] = [Mode::Respawn, Mode::HostPort];
+const CUTS: [Cut; 3] = [Cut::Whole, Cut::Bytes, Cut::Pipelined];
+const FAILURES: [Failure; 4] = [Failure::Unreachable, Failure::Refuses, Failure::Closes, Failure::Late];
+
+fn play_corpus(cut: Cut) {
+    for dialogue in corpus() {
+        for mode in MODES {
+            play_failures(&dialogue, mode, cut);
+        }
+    }
+}
+
+fn play_failures(dialogue: &Dialogue, mode: Mode, cut: Cut) {
+    let fails = dialogue.steps.iter().any(|step| step.event == Event::Unavailable);
+    for failure in FAILURES.iter().take(if fails { FAILURES.len() } else { 1 }) {
+        let report = pure::play(dialogue, Way { mode, cut, failure: *failure }, PROTOCOLS);
+        let met = report.and_then(|report| report.protocol);
+        assert!(met.is_none_or(|met| met == dialogue.protocol), "{} was taken for {met:?}", dialogue.name);
+    }
+}
+
+/// Plays a dialogue that is too long for a file, or of which more than the heard bytes matters.
+fn play_text(text: &str) -> Vec<Report> {
+    let dialogue = Dialogue::parse("smtp", "text", text);
+    let ways = MODES.iter().flat_map(|mode| CUTS.map(|cut| Way { mode: *mode, cut, failure: Failure::Unreachable }));
+    ways.filter_map(|way| pure::play(&dialogue, way, PROTOCOLS)).collect()
+}
+
+fn expect_all<T: PartialEq + std::fmt::Debug>(reports: &[Report], what: impl Fn(&Report) -> T, expected: &T) {
+    assert!(!reports.is_empty());
+    for report in reports {
+        assert_eq!(&what(report), expected, "{report:?}");
+    }
+}
+
+#[test]
+fn every_dialogue_goes_as_written() {
+    play_corpus(Cut::Whole);
+}
+
+#[test]
+fn every_dialogue_goes_the_same_in_one_byte_pieces() {
+    play_corpus(Cut::Bytes);
+}
+
+#[test]
+fn every_dialogue_goes_the_same_when_the_client_does_not_wait() {
+    play_corpus(Cut::Pipelined);
+}
+
+#[test]
+fn every_protocol_has_dialogues_and_every_dialogue_a_sentence() {
+    let dialogues = corpus();
+    let named: BTreeSet<_> = dialogues.iter().map(|dialogue| dialogue.protocol.as_str()).collect();
+    assert_eq!(named, PROTOCOLS.iter().map(|protocol| protocol.name).collect());
+    for Dialogue { name, .. } in &dialogues {
+        assert!(name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_'), "{name}");
+        assert!(name.split('_').count() > 2, "{name} is no sentence");
+    }
+}
+
+/// Every row keeps the laws that concern the switch: each protocol has the dialogue of this name.
+#[test]
+fn every_protocol_tries_the_same_laws() {
+    let dialogues = corpus();
+    for protocol in PROTOCOLS {
+        for law in ["starttls_is_offered_and_granted", "plaintext_behind_starttls_fails_the_handshake"] {
+            let name = if protocol.name == "pop3" { law.replace("starttls", "stls") } else { law.into() };
+            let found = dialogues.iter().any(|dialogue| dialogue.protocol == protocol.name && dialogue.name == name);
+            assert!(found, "{}/{name}.txt", protocol.name);
+        }
+    }
+}
+
+#[test]
+fn a_greeting_shows_its_protocol() {
+    for (greeting, name) in [
+        ("220 mx.example ESMTP", Some("smtp")),
+        ("220-mx.example ESMTP", Some("smtp")),
+        ("421 busy", Some("smtp")),
+        ("554 no", Some("smtp")),
+        ("+OK ready", Some("pop3")),
+        ("-ERR busy", Some("pop3")),
+        ("* OK ready", Some("imap")),
+        ("* PREAUTH welcome", Some("imap")),
+        ("* BYE busy", Some("imap")),
+        ("200 news", Some("nntp")),
+        ("201 news", Some("nntp")),
+        ("400 busy", Some("nntp")),
+        ("502 no", Some("nntp")),
+        ("\"IMPLEMENTATION\" \"x\"", Some("sieve")),
+        ("\"STARTTLS\"", Some("sieve")),
+        ("BYE \"busy\"", Some("sieve")),
+        ("SSH-2.0-OpenSSH_9.9", None),
+        ("", None),
+        ("2", None),
+        ("*", None),
+        ("OK", None),
+    ] {
+        let found = PROTOCOLS.iter().find(|protocol| (protocol.greets)(format!("{greeting}\r\n").as_bytes()));
+        assert_eq!(found.map(|protocol| protocol.name), name, "{greeting}");
+    }
+}
+
+#[test]
+fn every_protocol_has_the_alpn_names_of_its_registry() {
+    let names = PROTOCOLS.iter().map(|protocol| (protocol.name, protocol.alpn.concat().escape_ascii().to_string()));
+    let expected = ["smtp smtpesmtp", "lmtp smtpesmtp", "pop3 pop3", "imap imap", "nntp nntp", "sieve managesieve"];
+    assert_eq!(names.map(|(name, alpn)| format!("{name} {alpn}")).collect::<Vec<_>>(), expected);
+}
+
+/// A client's line of so many bytes.
+fn noop(length: usize) -> String {
+    format!("NOOP {}", "x".repeat(length - "NOOP \r\n".len()))
+}
+
+#[test]
+fn a_client_line_may_be_as_long_as_the_limit() {
+    for length in [MAX_LINE - 1, MAX_LINE] {
+        let noop = noop(length);
+        for options in ["--- options: -r", ""] {
+            let reports = play_text(&format!(
+                "{options}\nS: 220 mx\nC: {noop}\nS: 250 ok\nC: STARTTLS\nc: 503 5.5.1 EHLO first\n"
+            ));
+            expect_all(&reports, |report| report.outcome, &None);
+        }
+    }
+}
+
+#[test]
+fn a_longer_client_line_ends_the_snooping() {
+    let noop = noop(MAX_LINE + 1);
+    play_text(&format!("S: 220 mx\nC: {noop}\nS: 250 ok\nC: STARTTLS\nS: 502 what\n"));
+}
+
+#[test]
+fn a_longer_client_line_ends_a_session_that_requires_tls() {
+    let long = "x".repeat(MAX_LINE + 1);
+    for (greeting, sentence) in [
+        ("S: 220 mx", "500 5.5.2 Line too long"),
+        ("S: +OK", "-ERR Line too long"),
+        ("S: * OK", "* BYE Line too long"),
+        ("S: \"SASL\" \"\"\nS: OK\nc: \"STARTTLS\"\nc: OK", "BYE \"Line too long\""),
+        ("S: 200", "501 Line too long"),
+    ] {
+        let reports = play_text(&format!("--- options: -r\n{greeting}\nC> {long}\nc: {sentence}\n--- closed\n"));
+        expect_all(&reports, |report| report.outcome, &Some(Outcome::Refused));
+    }
+}
+
+#[test]
+fn a_server_line_may_be_as_long_as_the_limit_and_a_longer_one_ends_the_snooping() {
+    for (length, watched) in [(MAX_LINE - 1, true), (MAX_LINE, true), (MAX_LINE + 1, false)] {
+        let greeting = format!("220 {}", "x".repeat(length - "220 \r\n".len()));
+        let answer = if watched { "c: 503 5.5.1 EHLO first" } else { "S: 502 what" };
+        play_text(&format!("S: {greeting}\nC: STARTTLS\n{answer}\n"));
+    }
+}
+
+#[test]
+fn as_many_opening_words_are_snooped_as_the_limit() {
+    let noop = |times| "C: NOOP\nS: 250 ok\n".repeat(times);
+    for words in [MAX_COMMANDS - 1, MAX_COMMANDS] {
+        play_text(&format!("S: 220 mx\n{}C: STARTTLS\nc: 503 5.5.1 EHLO first\n", noop(words)));
+    }
+    play_text(&format!("S: 220 mx\n{}C: STARTTLS\nS: 502 what\n", noop(MAX_COMMANDS + 1)));
+}
+
+#[test]
+fn as_many_recorded_bytes_are_snooped_as_the_limit() {
+    for (bytes, watched) in [(MAX_BYTES - 1, true), (MAX_BYTES, true), (MAX_BYTES + 1, false)] {
+        let rest = bytes - MAX_LINE - "NOOP\r\n".len() * 2;
+        let [first, second] = [MAX_LINE, rest].map(|length| "x".repeat(length - "250 \r\n".len()));
+        let answer = if watched { "c: 503 5.5.1 EHLO first" } else { "S: 502 what" };
+        play_text(&format!("S: 220 mx\nC: NOOP\nS: 250 {first}\nC: NOOP\nS: 250 {second}\nC: STARTTLS\n{answer}\n"));
+    }
+}
+
+#[test]
+fn only_legal_imap_tags_start_tls() {
+    for tag in ["a", "A0001", ".", "]", "}", "[", "~!@#$^&-_='`|;:,./?<>", "1"] {
+        let text = format!("S: * OK\nC: {tag} STARTTLS\nc: {tag} OK Begin TLS negotiation now\n--- TLS\nS: * OK\nc-\n");
+        expect_all(&play_text(&text), |report| report.protocol, &Some("imap"));
+    }
+    for tag in ["*", "+", "a+", "a*", "%", "\"a\"", "a\\", "(", ")", "{", "é", "", "a\tb"] {
+        play_text(&format!("S: * OK\nC: {tag} STARTTLS\nS: * BAD what\nC: a STARTTLS\nS: a BAD what\n"));
+    }
+}
+
+/// SMTP as far as the go-ahead and the fresh greeting.
+const SWITCH: &str = "S: 220 mx\nC: EHLO laptop\nS: 250 mx\nc: 250-mx\nc: 250 STARTTLS\n\
+                      C: STARTTLS\nc: 220 2.0.0 Ready to start TLS\n--- TLS\nS: 220 fresh\nc-\n";
+
+#[test]
+fn the_report_says_what_became_of_the_prefix() {
+    let replayed = |report: &Report| report.replayed;
+    expect_all(&play_text(SWITCH), replayed, &Replayed::None);
+    let dropped = format!("{SWITCH}C: EHLO laptop\nS: 250 fresh\n");
+    expect_all(&play_text(&dropped), replayed, &Replayed::Dropped);
+    let mail = "C: MAIL FROM:<>\ns: EHLO laptop\nS: 250 fresh\nc-\ns: MAIL FROM:<>\nS: 250 ok\n";
+    expect_all(&play_text(&format!("{SWITCH}{mail}")), replayed, &Replayed::Replayed);
+}
+
+#[test]
+fn a_server_that_refuses_the_replay_is_named() {
+    let refused = "C: MAIL FROM:<>\ns: EHLO laptop\nS: 550 not you\n\
+                   c: 421 4.3.0 Service not available, closing transmission channel\n--- closed\n";
+    let reports = play_text(&format!("{SWITCH}{refused}"));
+    let note = "the TLS server refused the replayed prefix: 550 not you".to_string();
+    expect_all(&reports, |report| report.notes.clone(), &vec![note]);
+    expect_all(&reports, |report| report.outcome, &Some(Outcome::ServerFailed));
+}
+
+#[test]
+fn the_servers_own_offer_is_told_once() {
+    let ehlo = "C: EHLO a\nS: 250-mx\nc-\nS: 250 STARTTLS\nc: 250-mx\nc: 250 STARTTLS\n";
+    let reports = play_text(&format!("S: 220 mx\n{ehlo}{ehlo}"));
+    expect_all(&reports, |report| report.notes.len(), &1);
+}
+
+#[test]
+fn an_unknown_greeting_is_told_where_tls_is_required() {
+    let reports = play_text("--- options: -r\nS: SSH-2.0\nc-\n--- closed\n");
+    expect_all(&reports, |report| report.notes.len(), &1);
+    expect_all(&reports, |report| report.outcome, &Some(Outcome::Refused));
+}
+
+#[test]
+fn a_made_up_protocol_takes_one_file_and_one_row() {
+    let text = "S: HOWDY stranger\nC: WHATSUP\nS: YEP nothing\nc: YEP nothing GOTLS\nC: GOTLS\nc: YEP get going\n\
+                --- TLS, eagerly\nS: HOWDY friend\nc-\nC: WHATSUP\nS: YEP nothing GOTLS\nc: YEP nothing\nC: SECRET\nS: YEP\n";
+    let dialogue = Dialogue::parse("howdy", "made_up", text);
+    let rows = [PROTOCOLS, &[howdy::HOWDY]].concat().leak();
+    for (mode, cut) in MODES.iter().flat_map(|mode| CUTS.map(|cut| (*mode, cut))) {
+        let report = pure::play(&dialogue, Way { mode, cut, failure: Failure::Unreachable }, rows);
+        assert_eq!(report.and_then(|report| report.protocol), Some("howdy"));
+    }
+}
+
+#[test]
+fn what_is_not_in_the_notation_is_not_played() {
+    for text in
+        ["X: what", "C no colon", "C:no space", "c: heard by nobody's saying", "--- what", "C> \\q", "C> \\x1", ""]
+    {
+        let read = std::panic::catch_unwind(|| Dialogue::parse("smtp", "text", text));
+        assert_eq!(read.is_err(), !text.is_empty(), "{text}");
+    }
+}
