@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::mem::take;
 
 use starttls_protocols::{Offer, Protocol};
-use starttls_wrapper::session::{Limit, Order, Outcome, Replayed, Rules, Session};
+use starttls_wrapper::session::{Order, Outcome, Replayed, Rules, Session};
 
 use crate::play::{Dialogue, Event, Mode, Party, Step};
 
@@ -287,7 +287,7 @@ impl<'a> Player<'a> {
             Failure::Unreachable => {}
             Failure::Refuses => self.backend.extend(refusal(&self.dialogue.protocol)),
             Failure::Closes => self.session.backend_failed(),
-            Failure::Late => self.session.expired(Limit::Backend),
+            Failure::Late => self.session.backend_failed(),
         }
     }
 
@@ -363,6 +363,7 @@ fn rules(dialogue: &Dialogue, way: Way, protocols: &'static [Protocol]) -> Rules
     // LMTP greets as SMTP does, so it is chosen by name only.
     let name = options.protocol.as_deref().or((dialogue.protocol == "lmtp").then_some("lmtp"));
     Rules {
+        implicit: false,
         protocols,
         protocol: protocols.iter().find(|protocol| Some(protocol.name) == name).copied(),
         strict: options.strict,
