@@ -72,6 +72,10 @@ impl<'a> Keeper<'a> {
     /// [`Error::Prog`] if prog could not be run, [`Error::Impossible`] if the session broke the rules.
     pub fn run(mut self, session: Pid, client: Client) -> Result<u8, Error> {
         let served = self.serve();
+        if served.is_err() {
+            // It broke the rules, so it is an attacker's.
+            let _ = kill_process(session, Signal::KILL);
+        }
         let ended = wait_for(session);
         client.release();
         if ended.is_err() {
