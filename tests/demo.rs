@@ -1,6 +1,7 @@
 //! The README's first command does what the README says.
 
 #![allow(clippy::expect_used)]
+
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
