@@ -18,7 +18,7 @@ use starttls_wrapper::session::{Outcome, Replayed};
 
 const MODES: [Mode; 2] = [Mode::Respawn, Mode::HostPort];
 const CUTS: [Cut; 3] = [Cut::Whole, Cut::Bytes, Cut::Pipelined];
-const FAILURES: [Failure; 4] = [Failure::Unreachable, Failure::Refuses, Failure::Closes, Failure::Late];
+const FAILURES: [Failure; 3] = [Failure::Unreachable, Failure::Refuses, Failure::Closes];
 
 fn play_corpus(cut: Cut) {
     for dialogue in corpus() {

@@ -28,6 +28,8 @@ pub(crate) struct Options {
     pub(crate) no_advertise: bool,
     /// `--no-replay`
     pub(crate) no_replay: bool,
+    /// `--implicit`
+    pub(crate) implicit: bool,
     /// `-p NAME`
     pub(crate) protocol: Option<String>,
     /// There is no key and no certificate.
@@ -199,6 +201,8 @@ impl Options {
                 "--no-advertise" => self.no_advertise = true,
                 "--no-replay" => self.no_replay = true,
                 "-p" => self.protocol = Some(words.next()?.into()),
+                // The first server is the one inside; where it comes from makes no difference.
+                "--implicit" => (self.implicit, self.mode) = (true, Some(Mode::Respawn)),
                 "--respawn" => self.mode = Some(Mode::Respawn),
                 "host" if words.next() == Some("port") => self.mode = Some(Mode::HostPort),
                 _ => return None,

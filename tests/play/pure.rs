@@ -34,10 +34,8 @@ pub(crate) enum Failure {
     Unreachable,
     /// Its greeting is a refusal.
     Refuses,
-    /// It closes before it has greeted.
+    /// It closes before it has greeted, or does not greet in time.
     Closes,
-    /// It does not greet in time.
-    Late,
 }
 
 /// What the dialogue does not show.
@@ -58,6 +56,7 @@ pub(crate) fn play(dialogue: &Dialogue, way: Way, protocols: &'static [Protocol]
         return None;
     }
     let mut player = Player::new(dialogue, way, protocols);
+    player.pump();
     player.queue_segment(0);
     for (at, step) in dialogue.steps.iter().enumerate() {
         player.at = at;
@@ -287,7 +286,6 @@ impl<'a> Player<'a> {
             Failure::Unreachable => {}
             Failure::Refuses => self.backend.extend(refusal(&self.dialogue.protocol)),
             Failure::Closes => self.session.backend_failed(),
-            Failure::Late => self.session.backend_failed(),
         }
     }
 
@@ -363,7 +361,6 @@ fn rules(dialogue: &Dialogue, way: Way, protocols: &'static [Protocol]) -> Rules
     // LMTP greets as SMTP does, so it is chosen by name only.
     let name = options.protocol.as_deref().or((dialogue.protocol == "lmtp").then_some("lmtp"));
     Rules {
-        implicit: false,
         protocols,
         protocol: protocols.iter().find(|protocol| Some(protocol.name) == name).copied(),
         strict: options.strict,
@@ -374,6 +371,7 @@ fn rules(dialogue: &Dialogue, way: Way, protocols: &'static [Protocol]) -> Rules
         },
         replay: !options.no_replay && !options.strict,
         respawn: way.mode == Mode::Respawn,
+        implicit: options.implicit,
         transcript: false,
     }
 }
