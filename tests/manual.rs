@@ -1,0 +1,240 @@
+//! The manual says what the program does: options, variables, messages and limits are read off the source and the
+//! `--help` text, and must stand in the manual; and what stands there must be in the source.
+
+#![allow(clippy::expect_used, clippy::indexing_slicing)]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+#[path = "manual/page.rs"]
+mod page;
+#[path = "manual/source.rs"]
+mod source;
+
+use page::Page;
+use source::{Source, sources};
+
+/// Every option of the contract.
+const CONTRACT: &[&str] = &[
+    "--accept-proxy",
+    "--backend-ca",
+    "--backend-cert",
+    "--backend-key",
+    "--backend-name",
+    "--backend-pin",
+    "--backend-tls",
+    "--check",
+    "--connect",
+    "--help",
+    "--implicit",
+    "--no-advertise",
+    "--no-replay",
+    "--protocol",
+    "--proxy-inside",
+    "--proxy-protocol",
+    "--require-tls",
+    "--respawn",
+    "--sandbox",
+    "--tls-deadline",
+    "--tls-min",
+    "--ucspi-tls",
+    "--version",
+    "-J",
+    "-K",
+    "-S",
+    "-Y",
+    "-Z",
+    "-j",
+    "-k",
+    "-p",
+    "-r",
+    "-s",
+    "-v",
+    "-y",
+    "-z",
+];
+
+/// In the contract and the manual, and not in the program yet. Whoever builds one takes it out of here.
+const PENDING: &[&str] = &[
+    "--accept-proxy",
+    "--backend-cert",
+    "--backend-key",
+    "--backend-pin",
+    "--backend-tls",
+    "--check",
+    "--connect",
+    "--proxy-inside",
+    "--proxy-protocol",
+    "--sandbox",
+    "--ucspi-tls",
+    "-J",
+    "-S",
+    "-Y",
+    "-j",
+    "-k",
+    "-s",
+    "-y",
+];
+
+/// Referred to, and not written yet. Whoever writes it takes this out.
+const PENDING_PAGE: &str = "starttls-protocols 7";
+
+/// Literals with a space in them that nobody is told.
+const NO_MESSAGES: &[&str] = &[" (os error"];
+
+#[test]
+fn options_are_those_of_the_help_the_manual_and_the_contract() {
+    let contract: BTreeSet<String> = CONTRACT.iter().map(|option| option.to_string()).collect();
+    let pending = PENDING.iter().map(|option| option.to_string()).collect();
+    let built: BTreeSet<String> = contract.difference(&pending).cloned().collect();
+    assert_eq!(main_page().options(), contract, "the manual and the contract");
+    assert_eq!(options_of_the_help(), built, "--help and the contract");
+    let mut taken: BTreeSet<String> = BTreeSet::new();
+    for source in program_sources().iter().filter(|source| source.path.ends_with("cli.rs")) {
+        taken.extend(source.literals.iter().filter(|literal| is_option(literal)).cloned());
+    }
+    taken.extend(["--help".to_owned(), "--version".to_owned()]);
+    assert_eq!(taken, built, "what the command line takes, and the contract");
+}
+
+#[test]
+fn every_variable_of_the_source_is_in_the_manual() {
+    let documented = main_page().variables();
+    for source in program_sources() {
+        for literal in &source.literals {
+            let name = literal.split(['=', ':']).next().unwrap_or_default();
+            let is_variable = name.len() > 4 && name.contains(|c: char| c.is_ascii_uppercase());
+            if is_variable && name.chars().all(|c| c.is_ascii_uppercase() || c == '_') {
+                assert!(documented.contains(name), "{name} of {} is not in ENVIRONMENT", source.path.display());
+            }
+        }
+    }
+}
+
+#[test]
+fn every_message_of_the_source_is_in_the_manual() {
+    let mut missing = String::new();
+    for source in sources(&["src"]) {
+        let page = page_of(&source);
+        for literal in source.literals.iter().filter(|literal| is_sentence(literal)) {
+            if !page.units("DIAGNOSTICS").iter().any(|unit| holds(unit, literal)) {
+                missing += &format!("{}: {literal}\n", source.path.display());
+            }
+        }
+    }
+    assert!(missing.is_empty(), "not in DIAGNOSTICS:\n{missing}");
+}
+
+#[test]
+fn every_message_of_the_manual_is_in_the_source() {
+    let sources = program_sources();
+    let literals: Vec<&str> = sources.iter().flat_map(|source| &source.literals).map(String::as_str).collect();
+    let words: BTreeSet<&str> = literals.iter().flat_map(|literal| words(literal)).collect();
+    for head in main_page().heads("DIAGNOSTICS") {
+        for piece in pieces(&head) {
+            let whole = literals.iter().any(|literal| literal.contains(&piece));
+            let composed = piece.starts_with("unable to ") && self::words(&piece).all(|word| words.contains(word));
+            assert!(whole || composed, "the program does not say {piece:?} (of {head:?})");
+        }
+    }
+}
+
+#[test]
+fn limits_are_those_of_the_source() {
+    let mut limits: BTreeMap<String, String> = BTreeMap::new();
+    for source in sources(&["src", "protocols"]) {
+        limits.extend(source.limits);
+    }
+    assert_eq!(main_page().limits(), limits, "LIMITS, and the constants of the source");
+}
+
+#[test]
+fn mandoc_finds_nothing_to_say() {
+    let place = root().join("man");
+    let pages = fs::read_dir(&place).expect("man/").map(|entry| entry.expect("an entry").file_name());
+    // From there, so that the pages find each other.
+    let lint = Command::new("mandoc").args(["-T", "lint"]).args(pages).current_dir(&place).output();
+    let lint = lint.expect("mandoc is installed (sh tests/run installs it)");
+    let said = String::from_utf8_lossy(&lint.stdout);
+    let missing = format!("referenced manual not found: Xr {PENDING_PAGE}");
+    let said: Vec<&str> = said.lines().filter(|line| !line.contains(&missing)).collect();
+    assert!(said.is_empty(), "{said:#?}");
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn main_page() -> Page {
+    Page::read(&root().join("man/starttls-wrapper.8"))
+}
+
+/// The sources of starttls-wrapper itself; a second program has its own page.
+fn program_sources() -> Vec<Source> {
+    sources(&["src"]).into_iter().filter(|source| !source.path.starts_with(root().join("src/bin"))).collect()
+}
+
+/// `src/bin/name.rs` or `src/bin/name/...` has the page `man/name.8`.
+fn page_of(source: &Source) -> Page {
+    let Ok(rest) = source.path.strip_prefix(root().join("src/bin")) else { return main_page() };
+    let name = rest.iter().next().and_then(|name| Path::new(name).file_stem()?.to_str()).expect("a program's name");
+    Page::read(&root().join(format!("man/{name}.8")))
+}
+
+fn options_of_the_help() -> BTreeSet<String> {
+    let help = Command::new(env!("CARGO_BIN_EXE_starttls-wrapper")).arg("--help").output().expect("it runs");
+    let help = String::from_utf8(help.stdout).expect("UTF-8");
+    let of_line = |line: &str| {
+        // The options stand before two spaces; what follows is prose.
+        let head = line.trim_start().split("  ").next().unwrap_or_default().to_owned();
+        let options = head.split([' ', ',']).map(str::to_owned).filter(|word| is_option(word));
+        options.collect::<Vec<_>>()
+    };
+    help.lines().filter(|line| line.trim_start().starts_with('-') && line.starts_with(' ')).flat_map(of_line).collect()
+}
+
+fn is_option(word: &str) -> bool {
+    let name = word.strip_prefix("--").or_else(|| word.strip_prefix('-').filter(|letter| letter.len() == 1));
+    name.is_some_and(|name| !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-'))
+}
+
+/// Two words at least.
+fn is_sentence(literal: &str) -> bool {
+    let of_letters = |word: &&str| word.chars().filter(char::is_ascii_alphabetic).count() > 1;
+    let spoken: String = pieces(literal).join(" ");
+    spoken.split_ascii_whitespace().filter(of_letters).count() > 1 && !NO_MESSAGES.contains(&literal)
+}
+
+/// Whether the fixed parts of a message stand in this part of the manual, in their order.
+fn holds(unit: &str, literal: &str) -> bool {
+    let mut rest = unit;
+    pieces(literal).iter().all(|piece| {
+        let found = rest.find(piece.as_str());
+        rest = found.map_or("", |at| &rest[at + piece.len()..]);
+        found.is_some()
+    })
+}
+
+/// The fixed parts of a message: what stands between `{...}` in the source, or `<...>` in the manual.
+fn pieces(message: &str) -> Vec<String> {
+    let mut pieces = vec![String::new()];
+    let mut inside = false;
+    for c in message.chars() {
+        match c {
+            '{' | '<' => {
+                inside = true;
+                pieces.push(String::new());
+            }
+            '}' | '>' => inside = false,
+            _ if inside => {}
+            _ => pieces.last_mut().expect("there is one").push(c),
+        }
+    }
+    pieces.iter().map(|piece| piece.trim_matches([' ', ':']).to_owned()).filter(|piece| piece.len() > 1).collect()
+}
+
+fn words(text: &str) -> impl Iterator<Item = &str> {
+    text.split([' ', ':', ',', '{', '}'])
+}
