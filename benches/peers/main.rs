@@ -1,0 +1,294 @@
+//! Side by side with the peers: what a session costs, in CPU, time and memory. See benches/README.md.
+
+#![allow(unreachable_pub)] // nothing here is a library
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    clippy::print_stderr
+)]
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use rustls::crypto::{CryptoProvider, SupportedKxGroup, aws_lc_rs};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
+
+mod account;
+mod backend;
+mod client;
+mod floor;
+mod measure;
+mod options;
+mod report;
+mod server;
+mod stack;
+
+use client::{Client, Way};
+use measure::{Bulk, Sessions};
+use options::Options;
+use report::{Report, median, milliseconds, ms, quantile};
+use stack::{Kit, Stack};
+
+fn main() -> ExitCode {
+    let Some(options) = options::parse() else { return ExitCode::SUCCESS };
+    if !stack::is_installed("tcpserver") || !stack::is_installed("openssl") {
+        eprintln!("tcpserver (ucspi-tcp) and openssl are needed; see benches/README.md");
+        return ExitCode::FAILURE;
+    }
+    account::adopt_orphans();
+    let bench = Bench::new(options);
+    let mut report = Report::default();
+    bench.write_head(&mut report);
+    if bench.options.wants("sessions") {
+        bench.sessions(&mut report);
+    }
+    if bench.options.wants("bulk") {
+        bench.bulk(&mut report);
+    }
+    if bench.options.wants("idle") {
+        bench.idle(&mut report);
+    }
+    if bench.options.wants("growth") {
+        bench.growth(&mut report);
+    }
+    report.publish(&bench.options.results);
+    match measure::LOST.load(Ordering::Relaxed) {
+        0 => ExitCode::SUCCESS,
+        lost => {
+            eprintln!("{lost} sessions were lost");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The run.
+struct Bench {
+    options: Options,
+    kit: Kit,
+    plain: Client,
+    tls: Client,
+    /// The same with X25519MLKEM768.
+    hybrid: Client,
+    served: Arc<ServerConfig>,
+}
+
+impl Bench {
+    fn new(options: Options) -> Self {
+        let mut kit = Kit::make(std::env::temp_dir().join(format!("starttls-wrapper-bench.{}", std::process::id())));
+        let chain: Vec<_> =
+            CertificateDer::pem_file_iter(kit.path("cert.pem")).expect("made").map(|one| one.expect("made")).collect();
+        let key = PrivateKeyDer::from_pem_file(kit.path("key.pem")).expect("made");
+        let client = |group| {
+            let mut roots = RootCertStore::empty();
+            roots.add(chain[0].clone()).expect("made");
+            ClientConfig::builder_with_provider(provider(group))
+                .with_safe_default_protocol_versions()
+                .expect("TLS 1.3 and 1.2")
+                .with_root_certificates(roots)
+                .with_no_client_auth()
+        };
+        let tls = Some(Arc::new(client(aws_lc_rs::kx_group::X25519)));
+        let hybrid = Some(Arc::new(client(aws_lc_rs::kx_group::X25519MLKEM768)));
+        let served = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+            .with_safe_default_protocol_versions()
+            .expect("TLS 1.3 and 1.2")
+            .with_no_client_auth()
+            .with_single_cert(chain.clone(), key)
+            .expect("made");
+        let served = Arc::new(served);
+        kit.backend = backend::start(Arc::clone(&served));
+        let size = options.size;
+        let client = |tls| Client { tls, size };
+        Self { options, kit, plain: client(None), tls: client(tls), hybrid: client(hybrid), served }
+    }
+
+    fn write_head(&self, report: &mut Report) {
+        let Options { sessions, rounds, concurrency, size, .. } = self.options;
+        report.say(&format!("\n{}. Key ECDSA P-256, group X25519 unless said otherwise.", report::machine()));
+        report.say(&format!(
+            "Sessions: {rounds} rounds of {sessions}, {concurrency} at a time, a message of {size} bytes. All stacks \
+             run in every round; ratios are medians of the rounds' ratios."
+        ));
+        report.heading("The floor");
+        let handshake = |client: &Client| floor::handshake(client.tls.as_ref().expect("TLS"), &self.served);
+        report.table(&[
+            row(["What nobody can be faster than", "CPU, ms"]),
+            vec!["exec of an empty static program".into(), ms(milliseconds(floor::exec(&self.kit.empty)))],
+            vec!["server's half of one handshake, X25519".into(), ms(milliseconds(handshake(&self.tls)))],
+            vec!["the same, X25519MLKEM768".into(), ms(milliseconds(handshake(&self.hybrid)))],
+        ]);
+    }
+
+    /// Target 1: the price of one session.
+    fn sessions(&self, report: &mut Report) {
+        let cases = self.cases();
+        let mut rounds: Vec<Vec<Sessions>> = Vec::new();
+        for round in 0..=self.options.rounds {
+            // The first round warms up.
+            let count = if round == 0 { 3 } else { self.options.sessions };
+            let concurrency = self.options.concurrency;
+            let one = |(_, stack, client): &(String, Stack, &Client)| {
+                measure::sessions(&self.kit, *stack, client, count, concurrency)
+            };
+            rounds.push(cases.iter().map(one).collect());
+        }
+        rounds.remove(0);
+        let cpu = |round: &[Sessions], at: usize| milliseconds(round[at].cpu);
+        let added = |round: &[Sessions], at: usize| cpu(round, at) - cpu(round, 0);
+        let took = |at: usize, share| {
+            quantile(rounds.iter().flat_map(|round| &round[at].took).map(|one| milliseconds(*one)), share)
+        };
+        let ours = cases.iter().position(|(name, ..)| name.starts_with(OURS_TLS)).unwrap_or(0);
+        let mut table = vec![row(["One session", "CPU, ms", "added", "ours/its", "p50, ms", "added", "p95, ms"])];
+        let mut chart = Vec::new();
+        for (at, (name, stack, client)) in cases.iter().enumerate() {
+            let more = median(rounds.iter().map(|round| added(round, at)));
+            let ratio = median(rounds.iter().map(|round| added(round, ours) / added(round, at)));
+            let ratio = if stack.needs().is_some() { ms(ratio) } else { String::new() };
+            table.push(vec![
+                format!("{name}, {}", client.tls.as_ref().map_or("plaintext".into(), |_| self.facts(*stack, client))),
+                ms(median(rounds.iter().map(|round| cpu(round, at)))),
+                if at == 0 { String::new() } else { ms(more) },
+                ratio,
+                ms(took(at, 0.5)),
+                if at == 0 { String::new() } else { ms(took(at, 0.5) - took(0, 0.5)) },
+                ms(took(at, 0.95)),
+            ]);
+            if at > 0 {
+                chart.push((name.clone(), more));
+            }
+        }
+        report.heading("One session");
+        report.say("CPU of all processes of the server's side; `added` is over the bare server of the same round.\n");
+        report.table(&table);
+        report.chart("CPU that one session adds, ms", chart);
+    }
+
+    fn cases(&self) -> Vec<(String, Stack, &Client)> {
+        let mut cases = vec![
+            (Stack::Bare.name().into(), Stack::Bare, &self.plain),
+            ("starttls-wrapper, plaintext".into(), Stack::Respawn, &self.plain),
+            (OURS_TLS.into(), Stack::Respawn, &self.tls),
+            ("starttls-wrapper --respawn, hybrid".into(), Stack::Respawn, &self.hybrid),
+            (Stack::Backend.name().into(), Stack::Backend, &self.tls),
+        ];
+        cases.extend(peers().map(|stack| (stack.name().into(), stack, &self.tls)));
+        cases
+    }
+
+    fn facts(&self, stack: Stack, client: &Client) -> String {
+        measure::facts(&self.kit, stack, client)
+    }
+
+    /// Target 2: bulk.
+    fn bulk(&self, report: &mut Report) {
+        let bytes = self.options.bulk * 1_000_000;
+        let mut cases = vec![
+            (Stack::Bare.name(), Stack::Bare, &self.plain),
+            ("starttls-wrapper, plaintext", Stack::Respawn, &self.plain),
+            (OURS_TLS, Stack::Respawn, &self.tls),
+        ];
+        cases.extend(peers().map(|stack| (stack.name(), stack, &self.tls)));
+        let mut rounds: Vec<Vec<[Bulk; 2]>> = Vec::new();
+        for _ in 0..self.options.rounds {
+            let one = |(_, stack, client): &(&str, Stack, &Client)| {
+                let bytes = if *stack == Stack::Tlswrapper { bytes / 8 } else { bytes };
+                [Way::Up, Way::Down].map(|way| measure::bulk(&self.kit, *stack, client, way, bytes))
+            };
+            rounds.push(cases.iter().map(one).collect());
+        }
+        let mut table = vec![row([
+            "One stream",
+            "up, CPU ms/100 MB",
+            "added",
+            "MB/s",
+            "its/ours",
+            "down, CPU ms/100 MB",
+            "added",
+            "MB/s",
+            "its/ours",
+        ])];
+        let mut charts = [Vec::new(), Vec::new()];
+        for (at, (name, stack, _)) in cases.iter().enumerate() {
+            let mut cells = vec![name.to_string()];
+            for way in [0, 1] {
+                let cpu = |at: usize| median(rounds.iter().map(|round| milliseconds(round[at][way].cpu)));
+                let added = median(
+                    rounds.iter().map(|round| milliseconds(round[at][way].cpu) - milliseconds(round[0][way].cpu)),
+                );
+                // Plaintext is measured against the bare server, TLS against TLS.
+                let ours = if *stack == Stack::Bare { 1 } else { 2 };
+                let ratio = median(rounds.iter().map(|round| round[at][way].rate / round[ours][way].rate));
+                let compared = *stack == Stack::Bare || stack.needs().is_some();
+                cells.push(format!("{:.0}", cpu(at)));
+                cells.push(if at == 0 { String::new() } else { format!("{added:.0}") });
+                cells.push(format!("{:.0}", median(rounds.iter().map(|round| round[at][way].rate))));
+                cells.push(if compared { ms(ratio) } else { String::new() });
+                charts[way].push((name.to_string(), cpu(at)));
+            }
+            table.push(cells);
+        }
+        report.heading("Bulk");
+        report.say(&format!("One stream of {} MB each way (tlswrapper: an eighth).\n", self.options.bulk));
+        report.table(&table);
+        let [up, down] = charts;
+        report.chart("CPU for an upload of 100 MB, ms", up);
+        report.chart("CPU for a download of 100 MB, ms", down);
+    }
+
+    /// Target 3: memory.
+    fn idle(&self, report: &mut Report) {
+        let count = self.options.idle;
+        let mut cases =
+            vec![("starttls-wrapper, plaintext", Stack::Respawn, &self.plain), (OURS_TLS, Stack::Respawn, &self.tls)];
+        cases.extend(peers().map(|stack| (stack.name(), stack, &self.tls)));
+        let mut table = vec![row(["One idle session", "PSS, KiB", "CPU of all in a second, ms"])];
+        let mut chart = Vec::new();
+        for (name, stack, client) in cases {
+            let (memory, cpu) = measure::idle(&self.kit, stack, client, count);
+            table.push(vec![name.into(), format!("{memory:.0}"), ms(milliseconds(cpu))]);
+            chart.push((name.into(), memory));
+        }
+        report.heading("Memory");
+        report.say(&format!("{count} sessions held behind MAIL, without the server's own processes.\n"));
+        report.table(&table);
+        report.chart("Memory of an idle session (PSS), KiB", chart);
+    }
+
+    /// Target 4: growth.
+    fn growth(&self, report: &mut Report) {
+        let mut table = vec![row(["Sessions held", "CPU of a new one, ms", "over the first"])];
+        let mut first = f64::NAN;
+        for held in &self.options.hold {
+            let one =
+                || milliseconds(measure::growth(&self.kit, Stack::Respawn, &self.tls, *held, self.options.sessions));
+            let cpu = median((0..3).map(|_| one()));
+            if first.is_nan() {
+                first = cpu;
+            }
+            table.push(vec![held.to_string(), ms(cpu), ms(cpu / first)]);
+        }
+        report.heading("Growth");
+        report.say("TLS sessions through `--respawn`, the server included.\n");
+        report.table(&table);
+    }
+}
+
+fn peers() -> impl Iterator<Item = Stack> {
+    [Stack::Stunnel, Stack::Tlswrapper].into_iter().filter(|stack| stack.needs().is_some_and(stack::is_installed))
+}
+
+fn provider(group: &'static dyn SupportedKxGroup) -> Arc<CryptoProvider> {
+    Arc::new(CryptoProvider { kx_groups: vec![group], ..aws_lc_rs::default_provider() })
+}
+
+fn row<const N: usize>(cells: [&str; N]) -> Vec<String> {
+    cells.map(str::to_owned).to_vec()
+}
+
+const OURS_TLS: &str = "starttls-wrapper --respawn";

@@ -1,0 +1,139 @@
+//! The measurements: each starts stacks, drives sessions, and ends the stacks again.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use crate::account;
+use crate::client::{Client, Held, Way};
+use crate::stack::{Kit, Stack};
+
+/// Sessions that did not go through; any of them fails the run.
+pub static LOST: AtomicUsize = AtomicUsize::new(0);
+
+/// What one round of sessions came to.
+#[derive(Clone, Debug, Default)]
+pub struct Sessions {
+    /// CPU time of the server's side, for one session.
+    pub cpu: Duration,
+    /// How long each took, in order.
+    pub took: Vec<Duration>,
+}
+
+/// What one transfer came to.
+#[derive(Clone, Copy, Debug)]
+pub struct Bulk {
+    /// CPU time of the server's side, for 100 MB.
+    pub cpu: Duration,
+    /// MB in a second.
+    pub rate: f64,
+}
+
+/// So many sessions, so many of them at a time.
+pub fn sessions(kit: &Kit, stack: Stack, client: &Client, count: usize, concurrency: usize) -> Sessions {
+    let start = stack.start(kit).end();
+    let running = stack.start(kit);
+    let address = running.address;
+    let left = AtomicUsize::new(count);
+    let took = Mutex::new(Vec::with_capacity(count));
+    std::thread::scope(|scope| {
+        for _ in 0..concurrency {
+            scope.spawn(|| {
+                while left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok() {
+                    if let Some(one) = kept(stack, client.session(address)) {
+                        took.lock().expect("no panic").push(one);
+                    }
+                }
+            });
+        }
+    });
+    let cpu = running.end().saturating_sub(start) / count as u32;
+    let mut took = took.into_inner().expect("no panic");
+    took.sort();
+    Sessions { cpu, took }
+}
+
+/// One transfer.
+pub fn bulk(kit: &Kit, stack: Stack, client: &Client, way: Way, bytes: usize) -> Bulk {
+    let start = stack.start(kit).end();
+    let running = stack.start(kit);
+    let took = kept(stack, client.bulk(running.address, way, bytes)).unwrap_or(Duration::MAX);
+    let cpu = running.end().saturating_sub(start);
+    Bulk { cpu: cpu.mul_f64(100e6 / bytes as f64), rate: bytes as f64 / 1e6 / took.as_secs_f64() }
+}
+
+/// KiB (PSS) of an idle session without the server, and CPU time that all of them use in a second.
+pub fn idle(kit: &Kit, stack: Stack, client: &Client, count: usize) -> (f64, Duration) {
+    let running = stack.start(kit);
+    let tcpserver = program("tcpserver");
+    let except = [kit.server.as_path(), tcpserver.as_path()];
+    let before = account::memory(running.pid(), &except);
+    let held = hold(stack, client, running.address, count);
+    std::thread::sleep(SETTLED);
+    let memory = (account::memory(running.pid(), &except) - before) / count as f64;
+    let before = account::running(running.pid());
+    std::thread::sleep(Duration::from_secs(1));
+    let cpu = account::running(running.pid()).saturating_sub(before);
+    release(stack, held);
+    running.end();
+    (memory, cpu)
+}
+
+/// CPU time of a new session while so many are held.
+pub fn growth(kit: &Kit, stack: Stack, client: &Client, held: usize, count: usize) -> Duration {
+    let running = stack.start(kit);
+    let held = hold(stack, client, running.address, held);
+    std::thread::sleep(SETTLED);
+    let before = account::running(running.pid());
+    for _ in 0..count {
+        kept(stack, client.session(running.address));
+    }
+    std::thread::sleep(SETTLED);
+    let cpu = account::running(running.pid()).saturating_sub(before) / count as u32;
+    release(stack, held);
+    running.end();
+    cpu
+}
+
+/// What client and server agree upon.
+pub fn facts(kit: &Kit, stack: Stack, client: &Client) -> String {
+    let running = stack.start(kit);
+    let facts = kept(stack, client.hold(running.address)).map_or_else(String::new, |held| {
+        let facts = held.facts();
+        kept(stack, held.end());
+        facts
+    });
+    running.end();
+    facts
+}
+
+fn hold(stack: Stack, client: &Client, address: SocketAddr, count: usize) -> Vec<Held> {
+    (0..count).filter_map(|_| kept(stack, client.hold(address))).collect()
+}
+
+fn release(stack: Stack, held: Vec<Held>) {
+    for one in held {
+        kept(stack, one.end());
+    }
+}
+
+fn kept<T>(stack: Stack, outcome: io::Result<T>) -> Option<T> {
+    outcome
+        .inspect_err(|why| {
+            eprintln!("{}: a session is lost: {why}", stack.name());
+            LOST.fetch_add(1, Ordering::Relaxed);
+        })
+        .ok()
+}
+
+fn program(name: &str) -> std::path::PathBuf {
+    let paths = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&paths).map(|path| path.join(name)).find(|path| path.is_file());
+    found.and_then(|path| path.canonicalize().ok()).unwrap_or_else(|| Path::new(name).into())
+}
+
+/// Until what ended has been reaped, and what was freed is gone.
+const SETTLED: Duration = Duration::from_millis(300);

@@ -1,0 +1,199 @@
+//! The stacks under test: the same server behind each peer, started and ended here.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::account;
+
+/// One way to serve STARTTLS, or none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stack {
+    /// The super-server and the server, nothing between them.
+    Bare,
+    /// This program, TLS ends in it.
+    Respawn,
+    /// This program, TLS goes on to a TLS server.
+    Backend,
+    /// `protocol = smtp`.
+    Stunnel,
+    /// tlswrapper and tlswrapper-smtp.
+    Tlswrapper,
+}
+
+/// What all stacks share.
+pub struct Kit {
+    /// Everything made for the run, removed at its end.
+    pub directory: PathBuf,
+    /// The server, compiled.
+    pub server: PathBuf,
+    /// The program that does nothing, compiled.
+    pub empty: PathBuf,
+    /// The TLS server that [`Stack::Backend`] uses.
+    pub backend: SocketAddr,
+}
+
+/// A stack that listens.
+pub struct Running {
+    /// Where.
+    pub address: SocketAddr,
+    child: Child,
+    before: Duration,
+}
+
+impl Stack {
+    /// How the tables call it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Bare => "bare server",
+            Self::Respawn => "starttls-wrapper --respawn",
+            Self::Backend => "starttls-wrapper host port",
+            Self::Stunnel => "stunnel protocol=smtp",
+            Self::Tlswrapper => "tlswrapper + tlswrapper-smtp",
+        }
+    }
+
+    /// The program besides the super-server that must be installed.
+    pub fn needs(self) -> Option<&'static str> {
+        match self {
+            Self::Stunnel => Some("stunnel4"),
+            Self::Tlswrapper => Some("tlswrapper"),
+            Self::Bare | Self::Respawn | Self::Backend => None,
+        }
+    }
+
+    /// Starts it.
+    pub fn start(self, kit: &Kit) -> Running {
+        let before = account::reaped();
+        if self == Self::Stunnel { start_stunnel(kit, before) } else { self.start_under_tcpserver(kit, before) }
+    }
+
+    fn start_under_tcpserver(self, kit: &Kit, before: Duration) -> Running {
+        let mut command = Command::new("tcpserver");
+        command.args(["-1", "-D", "-H", "-R", "-l0", "-b1024", "-c4096", "127.0.0.1", "0"]);
+        command.env("KEYFILE", kit.path("key.pem")).env("CERTFILE", kit.path("cert.pem"));
+        match self {
+            Self::Respawn => command.arg(WRAPPER).arg("--respawn"),
+            Self::Backend => {
+                let anchors = kit.path("cert.pem");
+                let options = ["--backend-name", "mx.example", "--backend-ca"];
+                let (host, port) = (kit.backend.ip().to_string(), kit.backend.port().to_string());
+                command.arg(WRAPPER).args(options).arg(anchors).args([host, port])
+            }
+            Self::Tlswrapper => {
+                command.args(["tlswrapper", "-n", "-f"]).arg(kit.path("both.pem")).arg("tlswrapper-smtp")
+            }
+            Self::Bare | Self::Stunnel => &mut command,
+        };
+        let mut child = command.arg(&kit.server).stdout(Stdio::piped()).spawn().expect("tcpserver");
+        let mut port = String::new();
+        BufReader::new(child.stdout.take().expect("piped")).read_line(&mut port).expect("tcpserver tells its port");
+        let port: u16 = port.trim().parse().expect("tcpserver tells its port");
+        Running { address: ([127, 0, 0, 1], port).into(), child, before }
+    }
+}
+
+impl Running {
+    /// The super-server.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Ends it, waits for everything it started, and returns the CPU time of all of it.
+    pub fn end(mut self) -> Duration {
+        account::terminate(self.child.id());
+        self.child.wait().expect("the super-server was started here");
+        account::reap_all();
+        account::reaped() - self.before
+    }
+}
+
+impl Kit {
+    /// A file of the kit.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.directory.join(name)
+    }
+
+    /// Compiles the programs and makes a key and a certificate.
+    pub fn make(directory: PathBuf) -> Self {
+        fs::create_dir_all(&directory).expect("a directory for the run");
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/peers");
+        let server = directory.join("server");
+        compile(&source.join("server.rs"), &server, &["-Ctarget-feature=+crt-static", "-Crelocation-model=static"]);
+        let empty = directory.join("empty");
+        let alone =
+            ["-Clink-arg=-nostartfiles", "-Clink-arg=-nostdlib", "-Clink-arg=-static", "-Crelocation-model=static"];
+        compile(&source.join("empty.rs"), &empty, &alone);
+        let kit = Self { directory, server, empty, backend: ([127, 0, 0, 1], 0).into() };
+        kit.make_certificate();
+        kit
+    }
+
+    fn make_certificate(&self) {
+        let (key, cert) = (self.path("key.pem"), self.path("cert.pem"));
+        let made = Command::new("openssl")
+            .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "30"])
+            .args(["-subj", "/CN=mx.example", "-addext", "subjectAltName=DNS:mx.example"])
+            .args(["-addext", "basicConstraints=critical,CA:FALSE", "-keyout"])
+            .args([&key, Path::new("-out"), &cert])
+            .stderr(Stdio::null())
+            .status();
+        assert!(made.is_ok_and(|status| status.success()), "openssl must be installed");
+        let both = [fs::read(&key).expect("made"), fs::read(&cert).expect("made")].concat();
+        fs::write(self.path("both.pem"), both).expect("the run's directory");
+    }
+}
+
+impl Drop for Kit {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.directory);
+    }
+}
+
+fn compile(source: &Path, target: &Path, options: &[&str]) {
+    let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+    let made = Command::new(rustc)
+        .args(["--edition=2024", "-Copt-level=3", "-Cpanic=abort", "-Cstrip=symbols", "--crate-type=bin"])
+        .args(options)
+        .args([source, Path::new("-o"), target])
+        .status();
+    assert!(made.is_ok_and(|status| status.success()), "{} does not compile", source.display());
+}
+
+fn start_stunnel(kit: &Kit, before: Duration) -> Running {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = listener.local_addr().expect("a free port");
+    drop(listener);
+    let settings = format!(
+        "foreground = yes\ndebug = 3\npid =\nsocket = a:SO_REUSEADDR=1\n[smtp]\naccept = {address}\nprotocol = smtp\n\
+         exec = {server}\nexecArgs = server\nkey = {key}\ncert = {cert}\n",
+        server = kit.server.display(),
+        key = kit.path("key.pem").display(),
+        cert = kit.path("cert.pem").display(),
+    );
+    fs::write(kit.path("stunnel.conf"), settings).expect("the run's directory");
+    let child = Command::new("stunnel4").arg(kit.path("stunnel.conf")).stderr(Stdio::null()).spawn().expect("stunnel4");
+    let began = Instant::now();
+    while !listens(address) {
+        assert!(began.elapsed() < Duration::from_secs(5), "stunnel4 does not listen");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    Running { address, child, before }
+}
+
+/// Without connecting, which would be a session.
+fn listens(address: SocketAddr) -> bool {
+    let wanted = format!("0100007F:{:04X} 00000000:0000 0A", address.port());
+    fs::read_to_string("/proc/net/tcp").is_ok_and(|sockets| sockets.contains(&wanted))
+}
+
+/// Whether a program is installed.
+pub fn is_installed(program: &str) -> bool {
+    std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default()).any(|path| path.join(program).is_file())
+}
+
+/// The program under test.
+const WRAPPER: &str = env!("CARGO_BIN_EXE_starttls-wrapper");
