@@ -127,7 +127,8 @@ impl Session {
 
     /// How many bytes of the backend may come now.
     pub fn backend_room(&self) -> usize {
-        self.backend.as_ref().map_or(0, |backend| backend.lines.room())
+        let backend = self.backend.as_ref().filter(|_| self.phase == Phase::Preparing);
+        backend.map_or(0, |backend| backend.lines.room())
     }
 
     /// The client said this.

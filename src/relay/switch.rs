@@ -79,7 +79,7 @@ impl Relay<'_> {
         self.drop_backend();
         // If there is no connection, the keeper has said why.
         if why.kind() != io::ErrorKind::NotConnected {
-            let what = format!("unable to use the TLS server {} port {}: {}", backend.host, backend.port, Why(&why));
+            let what = format!("unable to use the TLS server {}: {}", backend.address, Why(&why));
             message::warning(self.config.verbosity, what);
         }
     }
