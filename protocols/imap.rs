@@ -8,7 +8,8 @@ use crate::literal::{Literal, announced};
 use crate::{Class, Effect, Greeting, Offer, Policy, Protocol, Reply, Sentence, Snooper, Verdict, switch};
 
 /// The row of IMAP.
-pub(crate) const IMAP: Protocol = Protocol { name: "imap", greets, alpn: &[b"imap"], snooper };
+pub(crate) const IMAP: Protocol =
+    Protocol { name: "imap", greets, alpn: &[b"imap"], way_to_tls: &[b"1 STARTTLS\r\n"], snooper };
 
 /// What the dialogue has shown of one server.
 struct Imap {

@@ -31,6 +31,9 @@ pub struct Protocol {
     pub greets: fn(first_line: &[u8]) -> bool,
     /// The ALPN protocol names (RFC 7301) that stand for it.
     pub alpn: &'static [&'static [u8]],
+    /// What a client says after the greeting on its way to TLS: each line waits for the whole reply to the one before,
+    /// and the last one asks for TLS.
+    pub way_to_tls: &'static [&'static [u8]],
     /// A snooper for one server, from its greeting on. It knows nothing yet.
     pub snooper: fn(Policy) -> Box<dyn Snooper>,
 }

@@ -7,7 +7,8 @@ use crate::line::{after_word, text, without_end};
 use crate::{Class, Effect, Greeting, Offer, Policy, Protocol, Reply, Sentence, Snooper, Verdict, switch};
 
 /// The row of NNTP.
-pub(crate) const NNTP: Protocol = Protocol { name: "nntp", greets, alpn: &[b"nntp"], snooper };
+pub(crate) const NNTP: Protocol =
+    Protocol { name: "nntp", greets, alpn: &[b"nntp"], way_to_tls: &[b"STARTTLS\r\n"], snooper };
 
 /// What the dialogue has shown of one server.
 struct Nntp {

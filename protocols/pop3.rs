@@ -7,7 +7,8 @@ use crate::line::{after_word, text, without_end};
 use crate::{Class, Effect, Greeting, Offer, Policy, Protocol, Reply, Sentence, Snooper, Verdict, switch};
 
 /// The row of POP3.
-pub(crate) const POP3: Protocol = Protocol { name: "pop3", greets, alpn: &[b"pop3"], snooper };
+pub(crate) const POP3: Protocol =
+    Protocol { name: "pop3", greets, alpn: &[b"pop3"], way_to_tls: &[b"STLS\r\n"], snooper };
 
 /// What the dialogue has shown of one server.
 struct Pop3 {

@@ -8,7 +8,8 @@ use crate::literal::{Literal, announced};
 use crate::{Class, Effect, Greeting, Offer, Policy, Protocol, Reply, Sentence, Snooper, Verdict, switch};
 
 /// The row of ManageSieve.
-pub(crate) const SIEVE: Protocol = Protocol { name: "sieve", greets, alpn: &[b"managesieve"], snooper };
+pub(crate) const SIEVE: Protocol =
+    Protocol { name: "sieve", greets, alpn: &[b"managesieve"], way_to_tls: &[b"STARTTLS\r\n"], snooper };
 
 /// What the dialogue has shown of one server.
 struct Sieve {

@@ -7,10 +7,17 @@ use crate::line::{text, without_end, word};
 use crate::{Class, Effect, Greeting, Offer, Policy, Protocol, Reply, Sentence, Snooper, Verdict, switch};
 
 /// The row of SMTP. Its greeting is LMTP's as well, and the words of both are understood.
-pub(crate) const SMTP: Protocol = Protocol { name: "smtp", greets, alpn: &[b"smtp", b"esmtp"], snooper };
+pub(crate) const SMTP: Protocol = Protocol {
+    name: "smtp",
+    greets,
+    alpn: &[b"smtp", b"esmtp"],
+    way_to_tls: &[b"EHLO localhost\r\n", b"STARTTLS\r\n"],
+    snooper,
+};
 
 /// The row of LMTP, for those who name it.
-pub(crate) const LMTP: Protocol = Protocol { name: "lmtp", greets: |_| false, ..SMTP };
+pub(crate) const LMTP: Protocol =
+    Protocol { name: "lmtp", greets: |_| false, way_to_tls: &[b"LHLO localhost\r\n", b"STARTTLS\r\n"], ..SMTP };
 
 /// What the dialogue has shown of one server.
 struct Smtp {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use lexopt::prelude::*;
 use starttls_protocols::{PROTOCOLS, Protocol};
 
+use crate::address::Address;
 use crate::keys::Files;
 use crate::message::Error;
 use crate::tls::Lowest;
@@ -66,14 +67,28 @@ pub enum Inside {
     Backend(Backend),
 }
 
+/// How TLS begins with the backend (`--backend-tls`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum BackendTls {
+    /// From the first byte.
+    #[default]
+    Implicit,
+    /// By the protocol's STARTTLS.
+    StartTls,
+    /// By STARTTLS if the backend offers it, else not at all.
+    Opportunistic,
+    /// Not at all.
+    None,
+}
+
 /// The TLS server at host and port.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Backend {
-    /// Its host name or address.
-    pub host: String,
-    /// Its TCP port.
-    pub port: u16,
-    /// `--backend-name`.
+    /// Where it listens.
+    pub address: Address,
+    /// `--backend-tls`.
+    pub tls: BackendTls,
+    /// `--backend-name`; empty where there is no TLS to verify.
     pub name: String,
     /// `--backend-ca`; `None` is the system's anchors.
     pub anchors: Option<PathBuf>,
@@ -115,6 +130,7 @@ struct Options {
     tls_deadline: Option<Duration>,
     respawn: bool,
     implicit: bool,
+    backend_tls: BackendTls,
     backend_name: Option<String>,
     backend_ca: Option<PathBuf>,
     no_replay: bool,
@@ -133,6 +149,7 @@ impl Options {
             "-p" | "--protocol" => self.protocol = protocol(&text(option, parser)?)?,
             "--respawn" => self.respawn = true,
             "--implicit" => self.implicit = true,
+            "--backend-tls" => self.backend_tls = backend_tls(&text(option, parser)?)?,
             "--backend-name" => self.backend_name = Some(text(option, parser)?),
             "--backend-ca" => self.backend_ca = Some(parser.value().map_err(usage)?.into()),
             "--no-replay" => self.no_replay = true,
@@ -184,14 +201,13 @@ impl Options {
         }
         let prog = operands.split_off(2);
         let port = operands.pop().unwrap_or_default();
-        let host = operands.pop().unwrap_or_default();
-        let host = host.into_string().map_err(|_| Error::Usage("the host is not UTF-8".into()))?;
-        let port =
-            port.to_str().and_then(|port| port.parse().ok()).filter(|port| *port != 0).ok_or_else(|| {
-                Error::Usage(format!("port must be a number from 1 to 65535, not {}", port.display()))
-            })?;
-        let name = self.backend_name.clone().unwrap_or_else(|| host.clone());
-        let backend = Backend { host, port, name, anchors: self.backend_ca.clone() };
+        let address = Address::from_operands(&operands.pop().unwrap_or_default(), &port)?;
+        let name = self.backend_name.clone().or_else(|| address.host().map(str::to_owned));
+        if name.is_none() && self.backend_tls != BackendTls::None {
+            return Err(Error::Usage(format!("{address} has no name to verify: give --backend-name")));
+        }
+        let name = name.unwrap_or_default();
+        let backend = Backend { address, tls: self.backend_tls, name, anchors: self.backend_ca.clone() };
         Ok((Inside::Backend(backend), prog))
     }
 }
@@ -240,6 +256,16 @@ fn lowest(version: &str) -> Result<Lowest, Error> {
     }
 }
 
+fn backend_tls(mode: &str) -> Result<BackendTls, Error> {
+    match mode {
+        "implicit" => Ok(BackendTls::Implicit),
+        "starttls" => Ok(BackendTls::StartTls),
+        "opportunistic" => Ok(BackendTls::Opportunistic),
+        "none" => Ok(BackendTls::None),
+        _ => Err(Error::Usage(format!("--backend-tls wants implicit, starttls, opportunistic or none, not {mode}"))),
+    }
+}
+
 fn files(env: &dyn Fn(&str) -> Option<OsString>) -> Option<Files> {
     Some(Files { key: env("KEYFILE")?.into(), chain: env("CERTFILE")?.into() })
 }
@@ -281,6 +307,7 @@ usage: starttls-wrapper [options] [--] host port prog...
 
 Runs prog, a mail server that knows no TLS, for the client at descriptors 0 and 1, and adds STARTTLS.
 After STARTTLS the client speaks to the TLS server at host and port, or with --respawn to a fresh prog.
+host is a name, an IPv4 address, an [IPv6] address, or unix:/path with - for the port.
 
 dialogue:
   -r, --require-tls      refuse everything but the opening words before TLS
@@ -291,6 +318,7 @@ dialogue:
 inside TLS:
       --respawn          run prog again; TLS ends here, SSL_* tell prog of it
       --implicit         TLS from the first byte (ports 465, 993, 995): prog runs inside TLS only
+      --backend-tls MODE implicit, starttls, opportunistic (plaintext if not offered) or none (implicit)
       --backend-name N   the name the TLS server must prove (host)
       --backend-ca FILE  its trust anchors, in PEM (the system's)
 TLS with the client:

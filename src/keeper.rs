@@ -4,11 +4,9 @@
 //! for is given once, in the order a session needs it, or not at all.
 
 use std::io;
-use std::net::{TcpStream, ToSocketAddrs};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
 
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
 use rustix::pipe::{PipeFlags, pipe_with};
@@ -21,9 +19,6 @@ use crate::message::{self, Error};
 use crate::sandbox;
 use crate::tls::Identity;
 use crate::window::{Ask, Chain, Window};
-
-/// How long the backend's addresses are tried, all together. The client waits for the go-ahead meanwhile.
-pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The keeper of one session.
 pub struct Keeper<'a> {
@@ -194,8 +189,8 @@ impl<'a> Keeper<'a> {
 
     fn connect(&mut self) -> Result<(), Error> {
         self.left.connection.take()?;
-        let stream = connect(self.backend()?)?;
-        self.window.grant(&[], &[stream.as_fd()])
+        let connection = self.backend()?.address.connect()?;
+        self.window.grant(&[], &[connection.as_fd()])
     }
 
     fn anchors(&mut self) -> Result<(), Error> {
@@ -234,30 +229,6 @@ impl Tries {
         self.0 = self.0.checked_sub(1).ok_or_else(refused)?;
         Ok(())
     }
-}
-
-/// All addresses of the backend are tried, until one answers or the time is over.
-fn connect(backend: &Backend) -> Result<TcpStream, Error> {
-    let attempt = || format!("connect to {} port {}", backend.host, backend.port);
-    let began = Instant::now();
-    let addresses = (backend.host.as_str(), backend.port).to_socket_addrs().map_err(Error::system(attempt()))?;
-    let mut last = io::Error::from(io::ErrorKind::NotFound);
-    for address in addresses {
-        let left = CONNECT_TIMEOUT.saturating_sub(began.elapsed());
-        if left.is_zero() {
-            last = io::ErrorKind::TimedOut.into();
-            break;
-        }
-        match TcpStream::connect_timeout(&address, left) {
-            Ok(stream) => {
-                stream.set_nodelay(true).map_err(Error::system(attempt()))?;
-                stream.set_nonblocking(true).map_err(Error::system(attempt()))?;
-                return Ok(stream);
-            }
-            Err(why) => last = why,
-        }
-    }
-    Err(Error::System(attempt(), last))
 }
 
 /// Parts behind their lengths, in a file in memory that nobody can change any more.

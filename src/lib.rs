@@ -8,6 +8,7 @@
 //!                              Reads every network byte; never sees the key.
 //! ```
 
+pub mod address;
 pub mod cli;
 pub mod client;
 pub mod dialogue;

@@ -13,6 +13,7 @@ use crate::side::Side;
 use crate::tls::Heard;
 use crate::window::{Ask, Window};
 
+mod backend;
 mod carry;
 mod reactor;
 mod report;

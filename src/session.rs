@@ -12,10 +12,12 @@ use starttls_protocols::{Offer, Protocol, Sentence, Snooper};
 use crate::dialogue::{Dialogue, Said};
 use crate::message::Speaker;
 
+mod approach;
 mod lockstep;
 mod order;
 mod switch;
 
+pub use approach::{Approach, Refusal, Step};
 pub use order::{Order, Outcome, Replayed, Surplus};
 use switch::Backend;
 

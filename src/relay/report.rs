@@ -19,6 +19,7 @@ pub struct Report {
     began: Instant,
     ending: Ending,
     facts: Option<Facts>,
+    backend: Option<&'static str>,
 }
 
 /// How the session stands, or ended.
@@ -44,6 +45,7 @@ impl Report {
             began: Instant::now(),
             ending: Ending::Plaintext,
             facts: None,
+            backend: None,
         }
     }
 
@@ -55,6 +57,11 @@ impl Report {
     pub(super) fn handshake_done(&mut self, facts: Option<Facts>) {
         self.ending = Ending::Tls;
         self.facts = facts;
+    }
+
+    /// How the backend is spoken to: a TLS version, or `plaintext`.
+    pub(super) fn reached(&mut self, backend: &'static str) {
+        self.backend = Some(backend);
     }
 
     pub(super) fn handshake_failed(&mut self, timed_out: bool) {
@@ -100,13 +107,16 @@ struct Line<'a> {
 
 impl Display for Line<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Report { client, from_client, to_client, identity, began, ending, facts } = self.report;
+        let Report { client, from_client, to_client, identity, began, ending, facts, backend } = self.report;
         let protocol = self.protocol.map_or("unknown", |protocol| protocol.name);
         write!(f, "session client={} protocol={protocol} outcome={ending}", Quoted(client.as_bytes()))?;
         if let Some(Facts { version, cipher, group, sni }) = facts {
             let sni = sni.as_deref().unwrap_or("none");
             write!(f, " identity={identity} version={version} cipher={cipher} group={group}")?;
             write!(f, " sni={} replay={}", Quoted(sni.as_bytes()), self.replayed)?;
+            if let Some(backend) = backend {
+                write!(f, " backend={backend}")?;
+            }
         }
         write!(f, " in={from_client} out={to_client} ms={}", began.elapsed().as_millis())
     }

@@ -1,89 +1,21 @@
-//! The switch over real descriptors: reaching the backend, the client's handshake, the fresh prog.
+//! The switch over real descriptors: the client's handshake, and the server that comes after it.
 
 use std::io;
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Instant;
 
 use starttls_protocols::PROTOCOLS;
 
 use super::reactor::Who;
-use super::{BACKEND_TIMEOUT, Next, PIECE, Relay};
-use crate::cli::{Backend, Inside};
+use super::{Next, Relay};
+use crate::cli::Inside;
 use crate::message::{self, Error, Quoted};
 use crate::session::Surplus;
 use crate::side::Side;
-use crate::tls::{Facts, Heard, Leg, Trust, Welcome};
-use crate::window::{self, Answer, Ask};
+use crate::tls::{Facts, Leg, Welcome};
+use crate::window::Ask;
 
 impl Relay<'_> {
-    /// Finds out whether TLS can be had, and with a backend reaches it up to the end of its greeting (law 4).
-    pub(super) fn prepare(&mut self) -> Result<(), Error> {
-        let ready = self.window.ask(&Ask::Prepare)?.is_some();
-        match &self.config.inside {
-            Inside::Backend(backend) if ready => {
-                let until = Instant::now() + BACKEND_TIMEOUT;
-                match self.reach(backend, until)? {
-                    Ok(()) => {
-                        self.session.prepared(true);
-                        self.hear_backend(backend, until)?;
-                    }
-                    Err(why) => {
-                        self.backend_failed(backend, why);
-                        self.session.prepared(false);
-                    }
-                }
-            }
-            _ => self.session.prepared(ready),
-        }
-        Ok(())
-    }
-
-    /// Connects, and makes sure who the backend is. `Ok(Err)` is the reason why there is no backend.
-    pub(super) fn reach(&mut self, backend: &Backend, until: Instant) -> Result<io::Result<()>, Error> {
-        let unreached = || Ok(Err(io::ErrorKind::NotConnected.into()));
-        let Some(side) = self.ask_for_side(&Ask::Connect)? else { return unreached() };
-        let Some(anchors) = self.window.ask(&Ask::Anchors)? else { return unreached() };
-        let trust = Trust { name: &backend.name, anchors: read_anchors(anchors)?, lowest: self.config.tls_min };
-        let leg = trust.leg()?;
-        self.reactor.register(Who::Backend, &side)?;
-        let side = self.backend.insert(side);
-        match side.begin_tls(leg, Surplus::none()) {
-            Ok(()) => self.handshake(Who::Backend, until),
-            Err(why) => Ok(Err(why)),
-        }
-    }
-
-    pub(super) fn hear_backend(&mut self, backend: &Backend, until: Instant) -> Result<(), Error> {
-        let mut buffer = [0; PIECE];
-        while self.session.backend_room() > 0 {
-            let room = self.session.backend_room().min(PIECE);
-            let Some(side) = &mut self.backend else { return Ok(()) };
-            let failure = match side.read(buffer.get_mut(..room).unwrap_or_default()) {
-                Ok(Heard::Bytes(count)) => {
-                    self.session.backend_says(buffer.get(..count).unwrap_or_default());
-                    continue;
-                }
-                Ok(Heard::Nothing) if self.wait(Some(until))? => continue,
-                Ok(Heard::Nothing) => io::ErrorKind::TimedOut.into(),
-                Ok(Heard::End | Heard::Cut) => io::ErrorKind::UnexpectedEof.into(),
-                Err(why) => why,
-            };
-            self.backend_failed(backend, failure);
-            self.session.backend_failed();
-        }
-        Ok(())
-    }
-
-    pub(super) fn backend_failed(&mut self, backend: &Backend, why: io::Error) {
-        self.drop_backend();
-        // If there is no connection, the keeper has said why.
-        if why.kind() != io::ErrorKind::NotConnected {
-            let what = format!("unable to use the TLS server {} port {}: {}", backend.host, backend.port, Why(&why));
-            message::warning(self.config.verbosity, what);
-        }
-    }
-
     /// The go-ahead is out. Every byte of the client from here on belongs to TLS.
     pub(super) fn upgrade(&mut self, surplus: Surplus) -> Result<Option<Next>, Error> {
         let until = Instant::now() + self.config.handshake_timeout;
@@ -164,16 +96,10 @@ impl Relay<'_> {
     pub(super) fn facts(&self) -> Option<Facts> {
         self.client.tls().and_then(Leg::facts)
     }
-
-    pub(super) fn drop_backend(&mut self) {
-        if let Some(backend) = self.backend.take() {
-            self.reactor.deregister(&backend);
-        }
-    }
 }
 
 /// A reason from below TLS or from within, without Rust's wrapping.
-struct Why<'a>(&'a io::Error);
+pub(super) struct Why<'a>(pub(super) &'a io::Error);
 
 impl std::fmt::Display for Why<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -184,13 +110,4 @@ impl std::fmt::Display for Why<'_> {
         };
         write!(f, "{}", Quoted(text.as_bytes()))
     }
-}
-
-fn read_anchors(answer: Answer) -> Result<Vec<Vec<u8>>, Error> {
-    let nothing = || Error::Impossible("the keeper granted no trust anchors".into());
-    let file: OwnedFd = answer.fds.into_iter().next().ok_or_else(nothing)?;
-    let mut bytes = Vec::new();
-    io::Read::read_to_end(&mut std::fs::File::from(file), &mut bytes)
-        .map_err(Error::system("read the trust anchors"))?;
-    window::parts(&bytes).ok_or_else(nothing)
 }

@@ -44,6 +44,30 @@ impl Session {
         }
     }
 
+    /// As [`prepared`](Self::prepared), with a TLS server that is reached now and once more after the handshake, when
+    /// it can be told about it. Its greeting must follow here too (law 4).
+    pub fn reached(&mut self) {
+        match self.snooper.as_ref() {
+            Some((protocol, _)) if self.phase == Phase::Preparing => self.backend = Some(Backend::new(*protocol)),
+            _ => {}
+        }
+    }
+
+    /// The server with which TLS began by STARTTLS has greeted before it. It will not greet again, unless the protocol
+    /// wants it so.
+    pub fn greeted(&mut self) {
+        let reached = self.backend.as_ref().map(|backend| backend.snooper.greets_again());
+        let fresh = self.snooper.as_ref().map(|(_, snooper)| snooper.greets_again());
+        match self.phase {
+            Phase::Preparing if reached == Some(false) => self.go_ahead(),
+            Phase::Greeting if self.inside && fresh == Some(false) => {
+                self.phase = Phase::Command;
+                self.advance();
+            }
+            _ => {}
+        }
+    }
+
     /// The client's TLS handshake is over.
     pub fn handshake_done(&mut self) {
         if self.phase != Phase::Handshake {
@@ -106,6 +130,7 @@ impl Session {
         }
         self.server = Lines::default();
         if self.rules.respawn {
+            self.backend = None;
             let protocol = self.protocol();
             self.snooper = protocol.map(|protocol| (protocol, (protocol.snooper)(Policy::INSIDE)));
         }

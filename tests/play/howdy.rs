@@ -8,6 +8,7 @@ pub(crate) const HOWDY: Protocol = Protocol {
     name: "howdy",
     greets: |line| line.starts_with(b"HOWDY"),
     alpn: &[b"howdy"],
+    way_to_tls: &[],
     snooper: |policy| Box::new(Howdy(policy)),
 };
 

@@ -1,0 +1,165 @@
+//! Where a server is, and the way there. Only the keeper goes it.
+
+use std::ffi::{OsStr, OsString};
+use std::fmt::{self, Display};
+use std::io;
+use std::net::{TcpStream, ToSocketAddrs};
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, socket_with};
+
+use crate::message::Error;
+
+/// How long a server's addresses are tried, all together. The client waits meanwhile.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Where a server listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Address {
+    /// A name or an address, and a TCP port.
+    Tcp(String, u16),
+    /// A socket in the file system.
+    Unix(PathBuf),
+}
+
+impl Address {
+    /// Two operands: host and port, the host as name, IPv4 or \[IPv6\]; or `unix:/path` and `-`, so that prog is the
+    /// third operand always.
+    ///
+    /// # Errors
+    /// [`Error::Usage`].
+    pub fn from_operands(host: &OsStr, port: &OsStr) -> Result<Self, Error> {
+        let Some(path) = unix(host) else { return Self::tcp(host, port) };
+        if port == "-" {
+            return Ok(path);
+        }
+        Err(Error::Usage(format!("the port of {} must be -, not {}", host.display(), port.display())))
+    }
+
+    /// One argument: `host:port`, `[IPv6]:port`, or `unix:/path`.
+    ///
+    /// # Errors
+    /// [`Error::Usage`].
+    pub fn from_argument(text: &OsStr) -> Result<Self, Error> {
+        if let Some(path) = unix(text) {
+            return Ok(path);
+        }
+        let colon = text.as_bytes().iter().rposition(|byte| *byte == b':');
+        let split = colon.and_then(|at| text.as_bytes().split_at_checked(at));
+        let Some((host, port)) = split else {
+            return Err(Error::Usage(format!("{} is neither HOST:PORT nor unix:/path", text.display())));
+        };
+        if host.contains(&b':') && !host.starts_with(b"[") {
+            return Err(Error::Usage(format!("an IPv6 address stands in brackets: [::1]:25, not {}", text.display())));
+        }
+        Self::tcp(OsStr::from_bytes(host), OsStr::from_bytes(port.get(1..).unwrap_or_default()))
+    }
+
+    fn tcp(host: &OsStr, port: &OsStr) -> Result<Self, Error> {
+        let text = host.to_str().ok_or_else(|| Error::Usage("the host is not UTF-8".into()))?;
+        let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
+        let number = port.to_str().and_then(|port| port.parse().ok()).filter(|port| *port != 0);
+        match number {
+            _ if bare.is_empty() => Err(Error::Usage("the host is empty".into())),
+            Some(number) => Ok(Self::Tcp(bare.to_owned(), number)),
+            None => Err(Error::Usage(format!("port must be a number from 1 to 65535, not {}", port.display()))),
+        }
+    }
+
+    /// The host, which a certificate can name; a path has none.
+    pub fn host(&self) -> Option<&str> {
+        match self {
+            Self::Tcp(host, _) => Some(host),
+            Self::Unix(_) => None,
+        }
+    }
+
+    /// Goes there. All addresses of a name are tried, until one answers or the time is over.
+    ///
+    /// # Errors
+    /// [`Error::System`], with the reason of the last attempt.
+    pub fn connect(&self) -> Result<OwnedFd, Error> {
+        match self {
+            Self::Tcp(host, port) => connect_tcp(host, *port).map(OwnedFd::from),
+            Self::Unix(path) => connect_unix(path.as_os_str()),
+        }
+        .map_err(Error::system(format!("connect to {self}")))
+    }
+}
+
+impl Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(host, port) => write!(f, "{host} port {port}"),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+/// `unix:` and an absolute path; no host can be called so.
+fn unix(text: &OsStr) -> Option<Address> {
+    let path = text.as_bytes().strip_prefix(b"unix:").filter(|path| path.starts_with(b"/"))?;
+    Some(Address::Unix(OsString::from_vec(path.to_vec()).into()))
+}
+
+fn connect_tcp(host: &str, port: u16) -> io::Result<TcpStream> {
+    let began = Instant::now();
+    let mut last = io::Error::from(io::ErrorKind::NotFound);
+    for address in (host, port).to_socket_addrs()? {
+        let left = CONNECT_TIMEOUT.saturating_sub(began.elapsed());
+        if left.is_zero() {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        match TcpStream::connect_timeout(&address, left) {
+            Ok(stream) => {
+                stream.set_nodelay(true)?;
+                stream.set_nonblocking(true)?;
+                return Ok(stream);
+            }
+            Err(why) => last = why,
+        }
+    }
+    Err(last)
+}
+
+/// Never waits: a listener without room for one more is told as such.
+fn connect_unix(path: &OsStr) -> io::Result<OwnedFd> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    rustix::net::connect(&socket, &SocketAddrUnix::new(path)?)?;
+    Ok(socket)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn argument(text: &str) -> Option<Address> {
+        Address::from_argument(text.as_ref()).ok()
+    }
+
+    #[test]
+    fn an_argument_is_a_host_with_a_port_or_a_path() {
+        let tcp = |host: &str, port| Some(Address::Tcp(host.into(), port));
+        assert_eq!(argument("mx.example:25"), tcp("mx.example", 25));
+        assert_eq!(argument("192.0.2.1:587"), tcp("192.0.2.1", 587));
+        assert_eq!(argument("[2001:db8::1]:25"), tcp("2001:db8::1", 25));
+        assert_eq!(argument("unix:/run/smtp"), Some(Address::Unix("/run/smtp".into())));
+        for wrong in ["mx.example", "::1:25", "mx.example:", ":25", "[]:25", "mx:0", "mx:65536", "unix:", "unix:x"] {
+            assert_eq!(argument(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_path_has_a_dash_for_its_port() {
+        let operands = |host: &str, port: &str| Address::from_operands(host.as_ref(), port.as_ref()).ok();
+        assert_eq!(operands("unix:/run/smtp", "-"), Some(Address::Unix("/run/smtp".into())));
+        assert_eq!(operands("unix:/run/smtp", "25"), None);
+        assert_eq!(operands("[::1]", "25"), Some(Address::Tcp("::1".into(), 25)));
+        assert_eq!(operands("::1", "25"), Some(Address::Tcp("::1".into(), 25)));
+        assert_eq!(operands("localhost", "-"), None);
+    }
+}

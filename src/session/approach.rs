@@ -1,0 +1,217 @@
+//! The way to TLS with the backend, as a client goes it (`--backend-tls starttls`). Pure, like the session.
+//!
+//! The same distrust as towards a client: nothing that came in plaintext is heard inside TLS. Everything said here is
+//! this program's own and carries nothing of the client's, so the backend learns nothing from it (law 3).
+
+use starttls_protocols::line::Lines;
+use starttls_protocols::{Class, Greeting, Offer, Policy, Protocol, Reply, Sentence, Snooper};
+
+/// A client that wants TLS from a server that has not yet greeted.
+pub struct Approach {
+    snooper: Box<dyn Snooper>,
+    lines: Lines,
+    /// What is still to be said.
+    way: &'static [&'static [u8]],
+    /// The greeting is over.
+    greeted: bool,
+    granted: Class,
+}
+
+/// What is to be done next.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Hear more.
+    Hear,
+    /// Say this, then hear the reply.
+    Say(&'static [u8]),
+    /// Begin TLS. Nothing was heard behind the go-ahead.
+    BeginTls,
+    /// Turn back.
+    TurnBack(Refusal),
+}
+
+/// Why there is no TLS.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// The server offers none: it refused the word, or what must come before it.
+    NotOffered(Vec<u8>),
+    /// The greeting is a refusal, or makes TLS impossible.
+    Greeting(Vec<u8>),
+    /// So many bytes of plaintext came with a reply, behind its end: an attacker's or a broken server's.
+    Behind(usize),
+    /// A line without end.
+    TooLong,
+}
+
+impl Approach {
+    /// A client of a server that speaks this protocol.
+    pub fn new(protocol: Protocol) -> Self {
+        let policy = Policy { offer: Offer::Leave, strict: false, inside: false };
+        let granted = go_ahead((protocol.snooper)(policy).as_mut(), protocol.way_to_tls);
+        let snooper = (protocol.snooper)(policy);
+        Self { snooper, lines: Lines::default(), way: protocol.way_to_tls, greeted: false, granted }
+    }
+
+    /// How many bytes of the server may come now.
+    pub fn room(&self) -> usize {
+        self.lines.room()
+    }
+
+    /// The server said this.
+    pub fn hears(&mut self, bytes: &[u8]) -> Step {
+        self.lines.push(bytes);
+        loop {
+            let line = match self.lines.next_line() {
+                Ok(Some(line)) => line.to_vec(),
+                Ok(None) => return Step::Hear,
+                Err(_) => return Step::TurnBack(Refusal::TooLong),
+            };
+            let over = if self.greeted { self.hear_reply(line) } else { self.hear_greeting(line) };
+            match over {
+                None => {}
+                Some(Err(refusal)) => return Step::TurnBack(refusal),
+                Some(Ok(())) if !self.lines.is_empty() => return Step::TurnBack(Refusal::Behind(self.lines.len())),
+                Some(Ok(())) => return self.go_on(),
+            }
+        }
+    }
+
+    fn hear_greeting(&mut self, line: Vec<u8>) -> Option<Result<(), Refusal>> {
+        match self.snooper.greeting(&line, &mut Vec::new()) {
+            Greeting::More => None,
+            Greeting::Open => {
+                self.greeted = true;
+                Some(Ok(()))
+            }
+            Greeting::Refuses | Greeting::Bars => Some(Err(Refusal::Greeting(line))),
+        }
+    }
+
+    fn hear_reply(&mut self, line: Vec<u8>) -> Option<Result<(), Refusal>> {
+        let Reply::Done(class) = self.snooper.reply(&line, &mut Vec::new()) else { return None };
+        let welcome = if self.way.is_empty() { class == self.granted } else { class.is_positive() };
+        Some(if welcome { Ok(()) } else { Err(Refusal::NotOffered(line)) })
+    }
+
+    fn go_on(&mut self) -> Step {
+        let Some((line, rest)) = self.way.split_first() else { return Step::BeginTls };
+        self.way = rest;
+        self.snooper.command(line);
+        Step::Say(line)
+    }
+}
+
+/// The class of the reply that grants TLS, which is the class of this program's own go-ahead.
+fn go_ahead(snooper: &mut dyn Snooper, way: &[&[u8]]) -> Class {
+    let mut line = Vec::new();
+    snooper.command(way.last().copied().unwrap_or_default());
+    snooper.say(Sentence::GoAhead, &mut line);
+    match snooper.reply(&line, &mut Vec::new()) {
+        Reply::Done(class) => class,
+        Reply::More => Class(0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use starttls_protocols::PROTOCOLS;
+
+    use super::*;
+
+    /// What the server says, each followed by what the client says then; and how it ends.
+    type Dialogue = (&'static str, &'static [(&'static str, &'static str)], &'static str, Step);
+
+    fn play((name, said, last, end): &Dialogue) {
+        for pieces in [usize::MAX, 1] {
+            let protocol = PROTOCOLS.iter().find(|protocol| protocol.name == *name).expect("the protocol is known");
+            let mut approach = Approach::new(*protocol);
+            for (server, client) in *said {
+                assert_eq!(hear(&mut approach, server, pieces), Step::Say(client.as_bytes()), "{name}: {server}");
+            }
+            let heard = hear(&mut approach, last, pieces);
+            // In pieces the rest is still on its way: it belongs to TLS, and fails there.
+            if pieces == usize::MAX || !matches!(end, Step::TurnBack(Refusal::Behind(_))) {
+                assert_eq!(heard, *end, "{name}: {last}");
+            }
+        }
+    }
+
+    fn hear(approach: &mut Approach, text: &str, pieces: usize) -> Step {
+        let chunks = text.as_bytes().chunks(pieces.min(text.len()));
+        chunks.map(|chunk| approach.hears(chunk)).find(|step| *step != Step::Hear).unwrap_or(Step::Hear)
+    }
+
+    #[test]
+    fn every_protocol_comes_to_tls() {
+        for dialogue in &[
+            (
+                "smtp",
+                &[
+                    ("220-a\r\n220 b\r\n", "EHLO localhost\r\n"),
+                    ("250-mx\r\n250-STARTTLS\r\n250 SIZE\r\n", "STARTTLS\r\n"),
+                ][..],
+                "220 go\r\n",
+                Step::BeginTls,
+            ),
+            (
+                "lmtp",
+                &[("220 a\r\n", "LHLO localhost\r\n"), ("250 mx\r\n", "STARTTLS\r\n")],
+                "220-x\r\n220 y\r\n",
+                Step::BeginTls,
+            ),
+            ("pop3", &[("+OK hi\r\n", "STLS\r\n")], "+OK go\r\n", Step::BeginTls),
+            (
+                "imap",
+                &[("* OK [CAPABILITY IMAP4rev1] hi\r\n", "1 STARTTLS\r\n")],
+                "* OK x\r\n1 OK go\r\n",
+                Step::BeginTls,
+            ),
+            ("sieve", &[("\"STARTTLS\"\r\nOK\r\n", "STARTTLS\r\n")], "OK \"go\"\r\n", Step::BeginTls),
+            ("nntp", &[("200 hi\r\n", "STARTTLS\r\n")], "382 go\r\n", Step::BeginTls),
+        ] {
+            play(dialogue);
+        }
+    }
+
+    #[test]
+    fn plaintext_behind_a_reply_ends_the_approach() {
+        let behind = |count| Step::TurnBack(Refusal::Behind(count));
+        for dialogue in &[
+            (
+                "smtp",
+                &[("220 a\r\n", "EHLO localhost\r\n"), ("250 mx\r\n", "STARTTLS\r\n")][..],
+                "220 go\r\n250 x\r\n",
+                behind(7),
+            ),
+            ("smtp", &[], "220 a\r\n250 mx\r\n", behind(8)),
+            ("pop3", &[("+OK hi\r\n", "STLS\r\n")], "+OK go\r\n+", behind(1)),
+            ("imap", &[("* OK hi\r\n", "1 STARTTLS\r\n")], "1 OK go\r\n* BYE\r\n", behind(7)),
+            ("nntp", &[("200 hi\r\n", "STARTTLS\r\n")], "382 go\r\n200 \r\n", behind(6)),
+        ] {
+            play(dialogue);
+        }
+    }
+
+    #[test]
+    fn a_refusal_is_told_from_a_greeting_that_refuses() {
+        let not_offered = |line: &str| Step::TurnBack(Refusal::NotOffered(line.into()));
+        let greeting = |line: &str| Step::TurnBack(Refusal::Greeting(line.into()));
+        for dialogue in &[
+            ("smtp", &[("220 a\r\n", "EHLO localhost\r\n")][..], "502 no\r\n", not_offered("502 no\r\n")),
+            (
+                "smtp",
+                &[("220 a\r\n", "EHLO localhost\r\n"), ("250 mx\r\n", "STARTTLS\r\n")],
+                "454 no\r\n",
+                not_offered("454 no\r\n"),
+            ),
+            ("smtp", &[], "554 no\r\n", greeting("554 no\r\n")),
+            ("imap", &[], "* PREAUTH hi\r\n", greeting("* PREAUTH hi\r\n")),
+            ("imap", &[("* OK hi\r\n", "1 STARTTLS\r\n")], "1 BAD no\r\n", not_offered("1 BAD no\r\n")),
+            ("sieve", &[("OK\r\n", "STARTTLS\r\n")], "NO\r\n", not_offered("NO\r\n")),
+            ("nntp", &[("200 hi\r\n", "STARTTLS\r\n")], "580 no\r\n", not_offered("580 no\r\n")),
+            ("nntp", &[("200 hi\r\n", "STARTTLS\r\n")], "200 no\r\n", not_offered("200 no\r\n")),
+        ] {
+            play(dialogue);
+        }
+    }
+}
