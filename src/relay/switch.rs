@@ -1,8 +1,6 @@
 //! The switch over real descriptors: reaching the backend, the client's handshake, the fresh prog.
 
 use std::io;
-use std::os::fd::OwnedFd;
-use std::sync::Arc;
 use std::time::Instant;
 
 use starttls_protocols::PROTOCOLS;
@@ -13,8 +11,8 @@ use crate::cli::{Backend, Inside};
 use crate::message::{self, Error, Quoted};
 use crate::session::Surplus;
 use crate::side::Side;
-use crate::tls::{Facts, Heard, Leg, Trust, Welcome};
-use crate::window::{self, Answer, Ask};
+use crate::tls::{Facts, Heard, Leg};
+use crate::window::Ask;
 
 impl Relay<'_> {
     /// Finds out whether TLS can be had, and with a backend reaches it up to the end of its greeting (law 4).
@@ -25,6 +23,7 @@ impl Relay<'_> {
                 let until = Instant::now() + BACKEND_TIMEOUT;
                 match self.reach(backend, until)? {
                     Ok(()) => {
+                        self.report.reached(backend.proof());
                         self.session.prepared(true);
                         self.hear_backend(backend, until)?;
                     }
@@ -43,9 +42,7 @@ impl Relay<'_> {
     pub(super) fn reach(&mut self, backend: &Backend, until: Instant) -> Result<io::Result<()>, Error> {
         let unreached = || Ok(Err(io::ErrorKind::NotConnected.into()));
         let Some(side) = self.ask_for_side(&Ask::Connect)? else { return unreached() };
-        let Some(anchors) = self.window.ask(&Ask::Anchors)? else { return unreached() };
-        let trust = Trust { name: &backend.name, anchors: read_anchors(anchors)?, lowest: self.config.tls_min };
-        let leg = trust.leg()?;
+        let Some(leg) = self.backend_leg(backend)? else { return unreached() };
         self.reactor.register(Who::Backend, &side)?;
         let side = self.backend.insert(side);
         match side.begin_tls(leg, Surplus::none()) {
@@ -98,8 +95,7 @@ impl Relay<'_> {
             self.reactor.deregister(&backend);
             self.serve_with(backend)?;
         }
-        let alpn = self.alpn();
-        let leg = Welcome { window: Arc::clone(&self.window), lowest: self.config.tls_min, alpn: &alpn }.leg()?;
+        let leg = self.client_leg()?;
         let shaken = match self.client.begin_tls(leg, surplus) {
             Ok(()) => self.handshake(Who::Client, until)?,
             Err(why) => Err(why),
@@ -184,13 +180,4 @@ impl std::fmt::Display for Why<'_> {
         };
         write!(f, "{}", Quoted(text.as_bytes()))
     }
-}
-
-fn read_anchors(answer: Answer) -> Result<Vec<Vec<u8>>, Error> {
-    let nothing = || Error::Impossible("the keeper granted no trust anchors".into());
-    let file: OwnedFd = answer.fds.into_iter().next().ok_or_else(nothing)?;
-    let mut bytes = Vec::new();
-    io::Read::read_to_end(&mut std::fs::File::from(file), &mut bytes)
-        .map_err(Error::system("read the trust anchors"))?;
-    window::parts(&bytes).ok_or_else(nothing)
 }
