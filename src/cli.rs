@@ -4,13 +4,15 @@ use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use base64ct::{Base64, Encoding};
 use lexopt::prelude::*;
 use starttls_protocols::{PROTOCOLS, Protocol};
 
 use crate::address::Address;
-use crate::keys::Files;
+use crate::keys::{Authorities, Files};
 use crate::message::Error;
-use crate::tls::Lowest;
+use crate::names::{Level, Names};
+use crate::tls::{ClientAuth, Lowest, Pin};
 
 /// What the command line asks for.
 #[derive(Debug)]
@@ -50,8 +52,16 @@ pub struct Config {
     pub keep_environment: bool,
     /// `-v`.
     pub verbosity: u8,
-    /// KEYFILE and CERTFILE.
-    pub files: Option<Files>,
+    /// KEYFILE and CERTFILE, with or without a server name, and `-k`.
+    pub names: Names,
+    /// `-Y`, `-y`.
+    pub client_auth: ClientAuth,
+    /// CADIR or CAFILE, if `-Y` or `-y` is given.
+    pub authorities: Option<Authorities>,
+    /// `-S`: the last word in TLS is close_notify.
+    pub close_notify: bool,
+    /// `-J`: an end without close_notify is an error.
+    pub cut_is_error: bool,
     /// TLS_UID and TLS_GID.
     pub ids: Option<(u32, u32)>,
     /// `${PROTO}REMOTEIP` and `${PROTO}REMOTEPORT`.
@@ -82,16 +92,32 @@ pub enum BackendTls {
 }
 
 /// The TLS server at host and port.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Backend {
     /// Where it listens.
     pub address: Address,
     /// `--backend-tls`.
     pub tls: BackendTls,
-    /// `--backend-name`; empty where there is no TLS to verify.
-    pub name: String,
-    /// `--backend-ca`; `None` is the system's anchors.
+    /// `--backend-name`; the first one is the SNI. Empty where there is no TLS to verify.
+    pub names: Vec<String>,
+    /// `--backend-ca`; `None` is the system's anchors, or with `--backend-pin` none.
     pub anchors: Option<PathBuf>,
+    /// `--backend-pin`.
+    pub pins: Vec<Pin>,
+    /// `--backend-cert` and `--backend-key`.
+    pub own: Option<Files>,
+}
+
+impl Backend {
+    /// Whether a chain must vouch for it. Pins alone do without, pins beside `--backend-ca` do not.
+    pub fn needs_chain(&self) -> bool {
+        self.pins.is_empty() || self.anchors.is_some()
+    }
+
+    /// What it has proved when TLS stands, in a word for the session line.
+    pub fn proof(&self) -> &'static str {
+        if self.needs_chain() { "verified" } else { "pinned" }
+    }
 }
 
 /// Reads the command line (without the program's name) and the environment.
@@ -131,12 +157,19 @@ struct Options {
     respawn: bool,
     implicit: bool,
     backend_tls: BackendTls,
-    backend_name: Option<String>,
+    backend_names: Vec<String>,
     backend_ca: Option<PathBuf>,
+    backend_pins: Vec<Pin>,
+    backend_cert: Option<PathBuf>,
+    backend_key: Option<PathBuf>,
     no_replay: bool,
     no_advertise: bool,
     handshake_timeout: Option<Duration>,
     tls_min: Lowest,
+    level: Level,
+    client_auth: ClientAuth,
+    no_close_notify: bool,
+    cut_is_error: bool,
     keep_environment: bool,
     verbosity: Option<u8>,
 }
@@ -150,12 +183,22 @@ impl Options {
             "--respawn" => self.respawn = true,
             "--implicit" => self.implicit = true,
             "--backend-tls" => self.backend_tls = backend_tls(&text(option, parser)?)?,
-            "--backend-name" => self.backend_name = Some(text(option, parser)?),
-            "--backend-ca" => self.backend_ca = Some(parser.value().map_err(usage)?.into()),
+            "--backend-name" => self.backend_names.push(text(option, parser)?),
+            "--backend-ca" => self.backend_ca = Some(path(parser)?),
+            "--backend-pin" => self.backend_pins.extend(pins(&text(option, parser)?)?),
+            "--backend-cert" => self.backend_cert = Some(path(parser)?),
+            "--backend-key" => self.backend_key = Some(path(parser)?),
             "--no-replay" => self.no_replay = true,
             "--no-advertise" => self.no_advertise = true,
             "-K" => self.handshake_timeout = Some(milliseconds(option, parser)?),
             "--tls-min" => self.tls_min = lowest(&text(option, parser)?)?,
+            "-k" => self.level = Level::from_number(number(option, parser)?),
+            "-Y" => self.client_auth = ClientAuth::Asked,
+            "-y" => self.client_auth = ClientAuth::Demanded,
+            "-S" => self.no_close_notify = false,
+            "-s" => self.no_close_notify = true,
+            "-J" => self.cut_is_error = true,
+            "-j" => self.cut_is_error = false,
             "-Z" => self.keep_environment = true,
             "-z" => self.keep_environment = false,
             "-v" => self.verbosity = Some(number(option, parser)?),
@@ -182,7 +225,11 @@ impl Options {
             tls_min: self.tls_min,
             keep_environment: self.keep_environment,
             verbosity: self.verbosity.unwrap_or(1),
-            files: files(env),
+            names: Names::gather(self.level, std::env::vars_os()),
+            authorities: authorities(self.client_auth, env)?,
+            client_auth: self.client_auth,
+            close_notify: !self.no_close_notify,
+            cut_is_error: self.cut_is_error,
             ids: ids(env)?,
             remote: remote(env),
         })
@@ -190,8 +237,8 @@ impl Options {
 
     fn inside(&self, mut operands: Vec<OsString>) -> Result<(Inside, Vec<OsString>), Error> {
         if self.respawn || self.implicit {
-            if self.backend_name.is_some() || self.backend_ca.is_some() {
-                let what = "--respawn and --implicit have no backend: leave out --backend-name and --backend-ca";
+            if self.names_backend() {
+                let what = "--respawn and --implicit have no backend: leave out --backend-*";
                 return Err(Error::Usage(what.into()));
             }
             return Ok((Inside::Respawn, operands));
@@ -202,13 +249,30 @@ impl Options {
         let prog = operands.split_off(2);
         let port = operands.pop().unwrap_or_default();
         let address = Address::from_operands(&operands.pop().unwrap_or_default(), &port)?;
-        let name = self.backend_name.clone().or_else(|| address.host().map(str::to_owned));
-        if name.is_none() && self.backend_tls != BackendTls::None {
+        let mut names = self.backend_names.clone();
+        if names.is_empty() {
+            names.extend(address.host().map(str::to_owned));
+        }
+        if names.is_empty() && self.backend_tls != BackendTls::None {
             return Err(Error::Usage(format!("{address} has no name to verify: give --backend-name")));
         }
-        let name = name.unwrap_or_default();
-        let backend = Backend { address, tls: self.backend_tls, name, anchors: self.backend_ca.clone() };
+        let (anchors, pins) = (self.backend_ca.clone(), self.backend_pins.clone());
+        let backend = Backend { address, tls: self.backend_tls, names, anchors, pins, own: self.own()? };
         Ok((Inside::Backend(backend), prog))
+    }
+
+    fn names_backend(&self) -> bool {
+        let Self { backend_names, backend_ca, backend_pins, backend_cert, backend_key, .. } = self;
+        let files = [backend_ca, backend_cert, backend_key];
+        !backend_names.is_empty() || !backend_pins.is_empty() || files.iter().any(|file| file.is_some())
+    }
+
+    fn own(&self) -> Result<Option<Files>, Error> {
+        match (&self.backend_cert, &self.backend_key) {
+            (Some(chain), Some(key)) => Ok(Some(Files { key: key.clone(), chain: chain.clone() })),
+            (None, None) => Ok(None),
+            _ => Err(Error::Usage("--backend-cert and --backend-key belong together: give both or neither".into())),
+        }
     }
 }
 
@@ -266,8 +330,30 @@ fn backend_tls(mode: &str) -> Result<BackendTls, Error> {
     }
 }
 
-fn files(env: &dyn Fn(&str) -> Option<OsString>) -> Option<Files> {
-    Some(Files { key: env("KEYFILE")?.into(), chain: env("CERTFILE")?.into() })
+fn path(parser: &mut lexopt::Parser) -> Result<PathBuf, Error> {
+    parser.value().map(PathBuf::from).map_err(usage)
+}
+
+/// As `curl --pinnedpubkey` takes them: one, or several with `;` between.
+fn pins(list: &str) -> Result<Vec<Pin>, Error> {
+    let wrong = || Error::Usage(format!("--backend-pin wants sha256//BASE64 of 32 bytes, not {list}"));
+    let pin = |text: &str| {
+        let mut pin = Pin::default();
+        let decoded = Base64::decode(text.strip_prefix("sha256//")?, &mut pin).ok()?;
+        (decoded.len() == pin.len()).then_some(pin)
+    };
+    list.split(';').map(|text| pin(text).ok_or_else(wrong)).collect()
+}
+
+/// As in s6-tlsd, the directory wins.
+fn authorities(auth: ClientAuth, env: &dyn Fn(&str) -> Option<OsString>) -> Result<Option<Authorities>, Error> {
+    if auth == ClientAuth::None {
+        return Ok(None);
+    }
+    let directory = env("CADIR").map(|path| Authorities::Directory(path.into()));
+    let found = directory.or_else(|| env("CAFILE").map(|path| Authorities::File(path.into())));
+    let missing = "-Y and -y want the clients' trust anchors: set CADIR or CAFILE";
+    found.map(Some).ok_or_else(|| Error::Environment(missing.into()))
 }
 
 fn ids(env: &dyn Fn(&str) -> Option<OsString>) -> Result<Option<(u32, u32)>, Error> {
@@ -319,9 +405,17 @@ inside TLS:
       --respawn          run prog again; TLS ends here, SSL_* tell prog of it
       --implicit         TLS from the first byte (ports 465, 993, 995): prog runs inside TLS only
       --backend-tls MODE implicit, starttls, opportunistic (plaintext if not offered) or none (implicit)
-      --backend-name N   the name the TLS server must prove (host)
+      --backend-name N   the name the TLS server must prove (host); several: any of them
       --backend-ca FILE  its trust anchors, in PEM (the system's)
+      --backend-pin sha256//BASE64
+                         its public key; several: any of them; without --backend-ca no chain is needed
+      --backend-cert FILE, --backend-key FILE
+                         the certificate to show to it, and its key (TLS 1.3 only)
 TLS with the client:
+  -k 0|1|2               server names: ignore; or the default certificate; named ones only (1)
+  -Y, -y                 ask for a client certificate; demand one
+  -S, -s                 end with close_notify; without (-S)
+  -J, -j                 the client's end without close_notify is an error; is none (-j)
   -K MS                  handshake timeout (30000)
       --tls-min 1.2|1.3  lowest version (1.2)
 the rest:
@@ -329,7 +423,12 @@ the rest:
   -v N                   0 fatal, 1 warnings, 2 one line a session, 3 transcript (1)
       --help, --version
 
-environment: KEYFILE, CERTFILE: the server's key and certificate chain; TLS_UID, TLS_GID (root): who reads the network
+environment:
+  KEYFILE, CERTFILE      the server's key and certificate chain, or several of both
+  KEYFILE:name, CERTFILE:name
+                         those of a server name; its first label may be *
+  CADIR, CAFILE          who may vouch for a client: files named by hash; one file
+  TLS_UID, TLS_GID       root only: who reads the network
 ";
 
 /// Long enough for a person at a keyboard, short enough that idlers do not fill the super-server.
@@ -342,4 +441,32 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(30);
 const OWN_VARIABLES: &[&str] = &["KEYFILE", "CERTFILE", "CAFILE", "CADIR", "TLS_UID", "TLS_GID"];
 
 /// Written into the environment of the prog inside TLS.
-const TLS_FACTS: &[&str] = &["SSL_PROTOCOL", "SSL_CIPHER", "SSL_TLS_SNI_SERVERNAME"];
+const TLS_FACTS: &[&str] = &[
+    "SSL_PROTOCOL",
+    "SSL_CIPHER",
+    "SSL_VERSION_INTERFACE",
+    "SSL_TLS_SNI_SERVERNAME",
+    "SSL_CLIENT_VERIFY",
+    "SSL_CLIENT_S_DN",
+    "SSL_CLIENT_I_DN",
+    "SSL_PEER_CERT_HASH",
+    "SSL_PEER_CERT_SUBJECT",
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pin_is_written_as_curl_takes_it() {
+        let pin = "sha256//AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+        let bytes: Pin = std::array::from_fn(|place| place as u8);
+        assert_eq!(pins(pin).unwrap(), [bytes]);
+        assert_eq!(pins(&format!("{pin};{pin}")).unwrap(), [bytes, bytes]);
+        for wrong in
+            ["", "sha256//", "sha256//AAEC", "sha1//AAEC", &pin[..pin.len() - 1], &format!("{pin};"), &pin[8..]]
+        {
+            assert_eq!(pins(wrong).expect_err(wrong).exit_code(), 100);
+        }
+    }
+}

@@ -14,17 +14,22 @@ use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 
 use crate::cli::{self, Backend, Config, Inside};
 use crate::client::Client;
-use crate::keys;
+use crate::keys::{self, Files};
 use crate::message::{self, Error};
 use crate::sandbox;
 use crate::tls::Identity;
-use crate::window::{Ask, Chain, Window};
+use crate::window::{self, Ask, Chain, MAX_FACT, Peer, Window};
 
 /// The keeper of one session.
 pub struct Keeper<'a> {
     config: &'a Config,
     window: Window,
+    /// What the client is shown.
     identity: Option<Identity>,
+    /// What the backend is shown.
+    own: Option<Identity>,
+    /// Who may vouch for the client.
+    authorities: Option<OwnedFd>,
     prog: Option<Child>,
     /// The plaintext prog, told to end.
     retired: Option<Child>,
@@ -41,6 +46,9 @@ struct Allowance {
     anchors: Tries,
     chain: bool,
     signature: bool,
+    /// One for each connection.
+    own_chain: bool,
+    own_signature: bool,
 }
 
 /// STARTTLS may fail and be tried again, but not for ever.
@@ -57,8 +65,20 @@ impl<'a> Keeper<'a> {
             anchors: Tries(MAX_TRIES),
             chain: true,
             signature: true,
+            own_chain: false,
+            own_signature: false,
         };
-        Self { config, window, identity: None, prog: None, retired: None, left, failure: None }
+        Self {
+            config,
+            window,
+            identity: None,
+            own: None,
+            authorities: None,
+            prog: None,
+            retired: None,
+            left,
+            failure: None,
+        }
     }
 
     /// Serves the session until it asks for nothing more, then waits for its end and prog's. Returns the exit status.
@@ -95,9 +115,11 @@ impl<'a> Keeper<'a> {
                 Ask::Spawn(variables) => self.spawn(variables),
                 Ask::Prepare => self.prepare(),
                 Ask::Connect => self.connect(),
-                Ask::Anchors => self.anchors(),
-                Ask::Chain(_) => self.chain(),
-                Ask::Sign(scheme, message) => self.sign(scheme, &message),
+                Ask::Anchors(Peer::Client) => self.authorities(),
+                Ask::Anchors(Peer::Backend) => self.anchors(),
+                Ask::Chain(name, schemes) => self.chain(name.as_deref(), &schemes),
+                Ask::OwnChain => self.own_chain(),
+                Ask::Sign(peer, scheme, message) => self.sign(peer, scheme, &message),
                 Ask::Retire => {
                     self.retire();
                     Ok(())
@@ -122,9 +144,9 @@ impl<'a> Keeper<'a> {
         self.window.refuse()
     }
 
-    /// Forgets the key and becomes nobody: nothing more can be asked.
+    /// Forgets the keys and becomes nobody: nothing more can be asked.
     fn release(&mut self) -> Result<(), Error> {
-        self.identity = None;
+        (self.identity, self.own) = (None, None);
         self.bury();
         sandbox::drop_privileges(self.config.ids)
     }
@@ -137,7 +159,8 @@ impl<'a> Keeper<'a> {
         let mut command = self.command();
         for variable in variables.iter().flatten() {
             let (name, value) = variable.split_once('=').ok_or_else(refused)?;
-            if !cli::is_tls_fact(name.as_ref()) || !value.chars().all(|c| c.is_ascii_graphic() || c == ' ') {
+            let fits = variable.len() <= MAX_FACT;
+            if !fits || !cli::is_tls_fact(name.as_ref()) || !value.chars().all(|c| c.is_ascii_graphic() || c == ' ') {
                 return Err(refused());
             }
             command.env(name, value);
@@ -182,33 +205,66 @@ impl<'a> Keeper<'a> {
 
     fn prepare(&mut self) -> Result<(), Error> {
         self.left.preparation.take()?;
-        let missing = || Error::TlsConfig("KEYFILE and CERTFILE are not set".into());
-        self.identity = Some(self.config.files.as_ref().ok_or_else(missing)?.load()?);
+        self.config.names.check()?;
+        self.identity = self.config.names.default_files().map(Files::load).transpose()?;
+        if let Some(authorities) = &self.config.authorities {
+            self.authorities = Some(sealed(&authorities.load()?)?);
+        }
         self.window.grant(&[], &[])
     }
 
     fn connect(&mut self) -> Result<(), Error> {
         self.left.connection.take()?;
         let connection = self.backend()?.address.connect()?;
+        (self.left.own_chain, self.left.own_signature) = (true, true);
         self.window.grant(&[], &[connection.as_fd()])
     }
 
     fn anchors(&mut self) -> Result<(), Error> {
         self.left.anchors.take()?;
         let anchors = keys::anchors(self.backend()?.anchors.as_deref())?;
-        let file = sealed(&anchors).map_err(Error::system("hand over the trust anchors"))?;
+        self.window.grant(&[], &[sealed(&anchors)?.as_fd()])
+    }
+
+    fn authorities(&mut self) -> Result<(), Error> {
+        let file = self.authorities.take().ok_or_else(refused)?;
         self.window.grant(&[], &[file.as_fd()])
     }
 
-    fn chain(&mut self) -> Result<(), Error> {
-        let identity = self.identity.as_ref().filter(|_| std::mem::take(&mut self.left.chain)).ok_or_else(refused)?;
-        let certificates = identity.chain().iter().map(|certificate| certificate.to_vec()).collect();
-        self.window.grant(&Chain { schemes: identity.schemes(), certificates }.encode(), &[])
+    /// The one chain a client is shown. From here on there is one key in memory: the one for this name that the
+    /// client can verify.
+    fn chain(&mut self, name: Option<&str>, schemes: &[u16]) -> Result<(), Error> {
+        if !std::mem::take(&mut self.left.chain) {
+            return Err(refused());
+        }
+        let default = self.identity.take();
+        self.identity = match name.and_then(|name| self.config.names.find(name)).map(Files::load) {
+            Some(Ok(own)) => Some(own),
+            Some(Err(why)) => {
+                message::warning(self.config.verbosity, why);
+                default
+            }
+            None => default,
+        };
+        // Only with -k 2 there can be none; then there is no such name here.
+        let Some(identity) = &mut self.identity else { return self.window.refuse() };
+        identity.settle(schemes);
+        self.window.grant(&shown(identity), &[])
     }
 
-    fn sign(&mut self, scheme: u16, message: &[u8]) -> Result<(), Error> {
-        let identity = self.identity.as_ref().filter(|_| std::mem::take(&mut self.left.signature));
-        let signature = identity.and_then(|identity| identity.sign(scheme, message)).ok_or_else(refused)?;
+    fn own_chain(&mut self) -> Result<(), Error> {
+        let files = self.backend()?.own.as_ref().filter(|_| std::mem::take(&mut self.left.own_chain));
+        let identity = self.own.insert(files.ok_or_else(refused)?.load()?);
+        self.window.grant(&shown(identity), &[])
+    }
+
+    fn sign(&mut self, peer: Peer, scheme: u16, message: &[u8]) -> Result<(), Error> {
+        let (identity, left) = match peer {
+            Peer::Client => (&self.identity, &mut self.left.signature),
+            Peer::Backend => (&self.own, &mut self.left.own_signature),
+        };
+        let identity = identity.as_ref().filter(|_| std::mem::take(left));
+        let signature = identity.and_then(|identity| identity.sign(peer, scheme, message)).ok_or_else(refused)?;
         self.window.grant(&signature, &[])
     }
 
@@ -232,14 +288,12 @@ impl Tries {
 }
 
 /// Parts behind their lengths, in a file in memory that nobody can change any more.
-fn sealed(parts: &[impl AsRef<[u8]>]) -> io::Result<OwnedFd> {
+fn sealed(parts: &[impl AsRef<[u8]>]) -> Result<OwnedFd, Error> {
+    fill_and_seal(&window::join(parts)).map_err(Error::system("hand over the trust anchors"))
+}
+
+fn fill_and_seal(mut rest: &[u8]) -> io::Result<OwnedFd> {
     let file = memfd_create("anchors", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
-    let mut bytes = Vec::new();
-    for part in parts {
-        bytes.extend((part.as_ref().len() as u32).to_be_bytes());
-        bytes.extend_from_slice(part.as_ref());
-    }
-    let mut rest = &bytes[..];
     while !rest.is_empty() {
         let written = rustix::io::write(&file, rest)?;
         rest = rest.get(written..).unwrap_or_default();
@@ -247,6 +301,11 @@ fn sealed(parts: &[impl AsRef<[u8]>]) -> io::Result<OwnedFd> {
     fcntl_add_seals(&file, SealFlags::SEAL | SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE)?;
     rustix::fs::seek(&file, rustix::fs::SeekFrom::Start(0))?;
     Ok(file)
+}
+
+fn shown(identity: &Identity) -> Vec<u8> {
+    let certificates = identity.chain().iter().map(|certificate| certificate.to_vec()).collect();
+    Chain { schemes: identity.schemes(), certificates }.encode()
 }
 
 fn wait_for(session: Pid) -> Result<u8, Error> {

@@ -1,21 +1,24 @@
-//! Key, chain and anchors, from the files an administrator names. The only door to rustls-pemfile, and used by the
-//! keeper alone.
+//! Keys, chains and anchors, from the files an administrator names. Used by the keeper alone.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use rustls_pemfile::Item;
 use zeroize::Zeroizing;
 
 use crate::message::Error;
-use crate::tls::{CertificateDer, Identity, PrivateKeyDer};
+use crate::tls::{self, CertificateDer, Identity, PrivateKeyDer};
 
 /// The two files of one identity, as `KEYFILE` and `CERTFILE` name them.
 #[derive(Clone, Debug)]
 pub struct Files {
-    /// The private key, in PEM or DER: PKCS#8, SEC1 or PKCS#1.
+    /// The private key, in PEM or DER: PKCS#8, SEC1 or PKCS#1. In PEM there may be several, as one may want an
+    /// ECDSA key and an RSA key for who needs it.
     pub key: PathBuf,
-    /// The certificate chain in PEM, the server's own certificate first; or one certificate in DER.
+    /// The certificate chain in PEM, the server's own certificate first; or one certificate in DER. With several
+    /// keys, one chain after another, in any order.
     pub chain: PathBuf,
 }
 
@@ -36,8 +39,8 @@ impl Files {
     /// [`Error::TlsConfig`] if a file cannot be read, holds nothing usable, or the key is another certificate's.
     pub fn load(&self) -> Result<Identity, Error> {
         let chain = certificates(&self.chain, "certificate")?;
-        let key = private_key(&self.key)?;
-        Identity::new(chain, key).map_err(|why| unable("use", "key", &self.key, why))
+        let keys = private_keys(&self.key)?;
+        Identity::new(chain, keys).map_err(|why| unable("use", "key", &self.key, why))
     }
 }
 
@@ -47,7 +50,7 @@ impl Files {
 /// [`Error::TlsConfig`] if there is none.
 pub fn anchors(file: Option<&Path>) -> Result<Vec<CertificateDer<'static>>, Error> {
     if let Some(file) = file {
-        return certificates(file, "trust anchors");
+        return certificates(file, ANCHORS);
     }
     let found = rustls_native_certs::load_native_certs().certs;
     if found.is_empty() {
@@ -57,14 +60,63 @@ pub fn anchors(file: Option<&Path>) -> Result<Vec<CertificateDer<'static>>, Erro
     Ok(found)
 }
 
-fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, Error> {
+/// Who may vouch for a client.
+#[derive(Clone, Debug)]
+pub enum Authorities {
+    /// `CADIR`: in each file one anchor, or more.
+    Directory(PathBuf),
+    /// `CAFILE`.
+    File(PathBuf),
+}
+
+impl Authorities {
+    /// Reads them all.
+    ///
+    /// # Errors
+    /// [`Error::TlsConfig`] if there is none.
+    pub fn load(&self) -> Result<Vec<CertificateDer<'static>>, Error> {
+        let (path, mut found) = match self {
+            Self::File(file) => (file, certificates(file, ANCHORS)?),
+            Self::Directory(directory) => (directory, Self::in_directory(directory)?),
+        };
+        found.retain(tls::is_anchor);
+        if found.is_empty() { Err(unable("use", ANCHORS, path, "no certificate in it can be one")) } else { Ok(found) }
+    }
+
+    fn in_directory(directory: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
+        let mut found = Vec::new();
+        for entry in directory.read_dir().map_err(|why| unable("open", ANCHORS, directory, why))? {
+            let entry = entry.map_err(|why| unable("read", ANCHORS, directory, why))?;
+            if is_hash(&entry.file_name()) {
+                found.extend(certificates(&entry.path(), ANCHORS)?);
+            }
+        }
+        if found.is_empty() {
+            return Err(unable("find", ANCHORS, directory, "no file is named by hash: run openssl rehash"));
+        }
+        Ok(found)
+    }
+}
+
+/// The names `openssl rehash` gives, as `2e5ac55d.0`; s6-tlsd and OpenSSL read no other, so that an authority put
+/// aside under another name stays aside.
+fn is_hash(name: &OsStr) -> bool {
+    let Some((hash, number)) = name.to_str().and_then(|name| name.split_once('.')) else { return false };
+    hash.len() == 8
+        && hash.bytes().all(|byte| byte.is_ascii_hexdigit())
+        && !number.is_empty()
+        && number.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+fn private_keys(path: &Path) -> Result<Vec<PrivateKeyDer<'static>>, Error> {
     let bytes = read(path, "key")?;
-    let key = if is_pem(&bytes) {
-        rustls_pemfile::private_key(&mut &bytes[..]).map_err(|why| unable("read", "key", path, why))?
+    let keys: Vec<_> = if is_pem(&bytes) {
+        let found: Result<Vec<_>, _> = rustls_pemfile::read_all(&mut &bytes[..]).collect();
+        found.map_err(|why| unable("read", "key", path, why))?.into_iter().filter_map(key_of).collect()
     } else {
-        PrivateKeyDer::try_from(bytes.as_slice()).ok().map(|key| key.clone_key())
+        PrivateKeyDer::try_from(bytes.as_slice()).iter().map(PrivateKeyDer::clone_key).collect()
     };
-    key.ok_or_else(|| unable("read", "key", path, "no unencrypted private key in it"))
+    if keys.is_empty() { Err(unable("read", "key", path, "no unencrypted private key in it")) } else { Ok(keys) }
 }
 
 fn certificates(path: &Path, what: &str) -> Result<Vec<CertificateDer<'static>>, Error> {
@@ -76,6 +128,15 @@ fn certificates(path: &Path, what: &str) -> Result<Vec<CertificateDer<'static>>,
         vec![CertificateDer::from(bytes.to_vec())]
     };
     if found.is_empty() { Err(unable("read", what, path, "no certificate in it")) } else { Ok(found) }
+}
+
+fn key_of(item: Item) -> Option<PrivateKeyDer<'static>> {
+    match item {
+        Item::Pkcs8Key(key) => Some(key.into()),
+        Item::Sec1Key(key) => Some(key.into()),
+        Item::Pkcs1Key(key) => Some(key.into()),
+        _ => None,
+    }
 }
 
 /// s6-tlsd takes DER as well as PEM; so do we.
@@ -101,4 +162,22 @@ fn unable(verb: &str, what: &str, path: &Path, why: impl std::fmt::Display) -> E
     let why = why.to_string().to_lowercase();
     let why = why.split(" (os error").next().unwrap_or(&why);
     Error::TlsConfig(format!("unable to {verb} {what} {}: {why}", path.display()))
+}
+
+/// What anchors are called in messages.
+const ANCHORS: &str = "trust anchors";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_files_named_by_hash_hold_anchors() {
+        for name in ["2e5ac55d.0", "2E5AC55D.12"] {
+            assert!(is_hash(name.as_ref()), "{name}");
+        }
+        for name in ["2e5ac55d", "2e5ac55d.", "2e5ac55d.r0", "2e5ac55.0", "2e5ac55dd.0", "2e5ac55g.0", "ca.pem", ".0"] {
+            assert!(!is_hash(name.as_ref()), "{name}");
+        }
+    }
 }

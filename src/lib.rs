@@ -15,6 +15,7 @@ pub mod dialogue;
 pub mod keeper;
 pub mod keys;
 pub mod message;
+pub mod names;
 pub mod relay;
 pub mod sandbox;
 pub mod session;

@@ -42,8 +42,7 @@ fn run(config: &Config) -> Result<u8, Error> {
 
 /// What will be offered: nothing that could not be kept.
 fn offer(config: &Config) -> Result<Offer, Error> {
-    let missing = || Error::TlsConfig("KEYFILE and CERTFILE are not set: STARTTLS cannot be offered".into());
-    match config.files.as_ref().ok_or_else(missing).and_then(|files| files.check()) {
+    match config.names.check() {
         Ok(()) if config.advertise => Ok(Offer::Add),
         Ok(()) => Ok(Offer::Leave),
         Err(why) if config.require_tls || config.implicit => Err(why),
@@ -56,6 +55,8 @@ fn offer(config: &Config) -> Result<Offer, Error> {
 
 /// The other half's story.
 fn listen(config: &Config, window: Window, client: Client, offer: Offer) -> Result<u8, Error> {
+    #[cfg(feature = "keylog")]
+    starttls_wrapper::tls::open_key_log();
     sandbox::drop_privileges(config.ids)?;
     let rules = Rules {
         protocols: PROTOCOLS,

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::cli::Config;
-use crate::message::{self, Error};
+use crate::message::{self, Error, Quoted};
 use crate::session::{Limit, Order, Session};
-use crate::side::Side;
+use crate::side::{Fault, Side};
 use crate::tls::Heard;
 use crate::window::{Ask, Window};
 
@@ -18,6 +18,7 @@ mod carry;
 mod reactor;
 mod report;
 mod switch;
+mod trust;
 
 pub use carry::{HALF_CLOSED, LAST_WORDS, LINGER};
 use reactor::{Reactor, Who};
@@ -76,6 +77,7 @@ impl<'a> Relay<'a> {
         {
             self.pass_through()?;
         }
+        self.look_for_cuts();
         self.server = None;
         carry::close(&mut self.reactor, &mut self.client)?;
         self.report.write(self.config.verbosity, self.session.protocol(), self.session.replayed());
@@ -97,7 +99,7 @@ impl<'a> Relay<'a> {
                     return Ok(next);
                 }
             }
-            if self.client.is_lost() {
+            if self.client.is_lost() || self.client.is_broken() {
                 return Ok(Next::Close);
             }
             if let Some(server) = &mut self.server {
@@ -123,6 +125,7 @@ impl<'a> Relay<'a> {
                 self.session.client_says(buffer.get(..count).unwrap_or_default());
             }
             Ok(Heard::End | Heard::Cut) => self.session.client_closed(),
+            Err(_) if self.client.is_broken() => {}
             Err(_) => self.client.lose(),
         }
         true
@@ -230,7 +233,22 @@ impl<'a> Relay<'a> {
             self.window.tell(&Ask::Release)?;
         }
         let Some(server) = &mut self.server else { return Ok(()) };
-        carry::pass_through(&mut self.reactor, &mut self.client, server, &mut self.report)
+        let cut_is_error = self.config.cut_is_error;
+        carry::pass_through(&mut self.reactor, &mut self.client, server, &mut self.report, cut_is_error)
+    }
+
+    /// Tells a side that broke TLS, and with `-J` one that left without close_notify, from one that said its last word.
+    fn look_for_cuts(&mut self) {
+        let sides = [("the client", Some(&self.client)), ("the TLS server", self.server.as_ref())];
+        for (who, fault) in sides.into_iter().filter_map(|(who, side)| Some((who, side?.fault()?))) {
+            let what = match fault {
+                Fault::Cut if !self.config.cut_is_error => continue,
+                Fault::Cut => format!("{who} closed the connection without close_notify"),
+                Fault::Broken(why) => format!("TLS with {who} failed: {}", Quoted(why.as_bytes())),
+            };
+            message::warning(self.config.verbosity, format!("{}: {what}", self.report.client));
+            self.report.cut();
+        }
     }
 }
 

@@ -28,6 +28,16 @@ pub struct Side {
     lost: bool,
     /// Nothing more comes.
     ended: Option<Heard>,
+    fault: Option<Fault>,
+}
+
+/// What was wrong with the way TLS ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// The connection ended without close_notify, before ours was sent.
+    Cut,
+    /// The peer broke TLS, or said so of us: the reason.
+    Broken(String),
 }
 
 impl Side {
@@ -44,6 +54,7 @@ impl Side {
             shut: false,
             lost: false,
             ended: None,
+            fault: None,
         }
     }
 
@@ -80,7 +91,11 @@ impl Side {
                 Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
                 Ok(_) => {}
                 Err(why) if why.kind() == io::ErrorKind::WouldBlock => return Ok(false),
-                Err(why) => return Err(why),
+                Err(why) => {
+                    // The alert: what does not go out now goes out at the close, where there is one.
+                    let _ = leg.send(&mut Output { fd: self.output.as_ref(), writable: &mut self.writable });
+                    return Err(why);
+                }
             }
         }
     }
@@ -96,17 +111,48 @@ impl Side {
         let heard = match &mut self.tls {
             None => read_plain(&mut Input { fd: &self.input, readable: &mut self.readable }, buffer),
             Some(leg) => read_tls(leg, &mut Input { fd: &self.input, readable: &mut self.readable }, buffer),
-        }?;
-        if matches!(heard, Heard::End | Heard::Cut) {
-            self.ended = Some(heard);
+        };
+        match &heard {
+            Ok(end @ (Heard::End | Heard::Cut)) => self.ended = Some(*end),
+            Ok(_) => {}
+            Err(why) if why.kind() == io::ErrorKind::InvalidData => self.break_off(why.to_string()),
+            Err(_) => {}
         }
-        Ok(heard)
+        // Whoever has heard our close_notify need not answer it (RFC 8446 section 6.1).
+        if matches!(heard, Ok(Heard::Cut) | Err(_)) && self.tls.is_some() && !self.shut {
+            self.fault.get_or_insert(Fault::Cut);
+        }
+        heard
+    }
+
+    /// TLS failed: the peer hears nothing more but the alert.
+    fn break_off(&mut self, why: String) {
+        self.fault = Some(Fault::Broken(why));
+        self.flush();
+    }
+
+    /// Whether TLS failed, so that nothing can be said or heard any more.
+    pub fn is_broken(&self) -> bool {
+        matches!(self.fault, Some(Fault::Broken(_)))
+    }
+
+    /// What was wrong with the end, if anything.
+    pub fn fault(&self) -> Option<&Fault> {
+        self.fault.as_ref()
+    }
+
+    /// As [`shut`](Self::shut), but the peer shall not take what it heard for the whole.
+    pub fn cut(&mut self) {
+        if let Some(leg) = &mut self.tls {
+            leg.forgo_close_notify();
+        }
+        self.shut();
     }
 
     /// Says something: what the descriptor does not take now waits here. Call it when [`flush`](Self::flush) was
     /// true, so that no more than one piece waits.
     pub fn write(&mut self, bytes: &[u8]) {
-        if self.lost || self.shut {
+        if self.lost || self.shut || self.is_broken() {
             return;
         }
         match &mut self.tls {

@@ -5,15 +5,20 @@
 use std::sync::Arc;
 
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
-use rustls::{ProtocolVersion, SupportedProtocolVersion};
+use rustls::{KeyLog, ProtocolVersion, RootCertStore, SupportedProtocolVersion};
 
 mod backend;
 mod client;
+mod dn;
+mod guest;
 mod identity;
 mod leg;
+mod remote;
 
-pub use backend::Trust;
+pub use backend::{Pin, Trust};
 pub use client::{Facts, Welcome};
+pub use dn::DistinguishedNames;
+pub use guest::{ClientAuth, Guest};
 pub use identity::{Identity, may_be_signed};
 pub use leg::{Heard, Leg, is_no_tls};
 pub use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -41,6 +46,42 @@ impl Lowest {
 fn provider() -> Arc<CryptoProvider> {
     Arc::new(aws_lc_rs::default_provider())
 }
+
+/// Whether this certificate can be a trust anchor.
+pub fn is_anchor(certificate: &CertificateDer<'_>) -> bool {
+    RootCertStore::empty().add(certificate.clone().into_owned()).is_ok()
+}
+
+/// Some systems ship anchors that webpki does not take; the others must do.
+fn roots(anchors: Vec<Vec<u8>>) -> RootCertStore {
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(anchors.into_iter().map(CertificateDer::from));
+    roots
+}
+
+fn sha256(bytes: &[u8]) -> [u8; 32] {
+    let digest =
+        aws_lc_rs::cipher_suite::TLS13_AES_128_GCM_SHA256.tls13().map(|suite| suite.common.hash_provider.hash(bytes));
+    digest.and_then(|digest| digest.as_ref().try_into().ok()).unwrap_or_default()
+}
+
+/// Opens the file that SSLKEYLOGFILE names, while this process may still open any.
+#[cfg(feature = "keylog")]
+pub fn open_key_log() {
+    std::sync::LazyLock::force(&KEY_LOG);
+}
+
+#[cfg(feature = "keylog")]
+static KEY_LOG: std::sync::LazyLock<Arc<rustls::KeyLogFile>> =
+    std::sync::LazyLock::new(|| Arc::new(rustls::KeyLogFile::new()));
+
+#[cfg(feature = "keylog")]
+fn log_keys(log: &mut Arc<dyn KeyLog>) {
+    *log = KEY_LOG.clone();
+}
+
+#[cfg(not(feature = "keylog"))]
+fn log_keys(_: &mut Arc<dyn KeyLog>) {}
 
 /// The version as OpenSSL, s6-tlsd and mod_ssl spell it.
 fn version_name(version: ProtocolVersion) -> &'static str {

@@ -19,6 +19,9 @@ use crate::message::Error;
 /// The longest packet in bytes. A certificate chain is the longest thing that travels; browsers stop at 64 KiB.
 pub const MAX_PACKET: usize = 64 * 1024;
 
+/// The longest `NAME=VALUE` that may tell prog of TLS, in bytes. Distinguished names have a few hundred.
+pub const MAX_FACT: usize = 4096;
+
 /// What the session may ask for.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Ask {
@@ -28,16 +31,27 @@ pub enum Ask {
     Prepare,
     /// Connect to the backend. A descriptor comes back.
     Connect,
-    /// The anchors the backend is verified against. A descriptor to read them from comes back.
-    Anchors,
-    /// The chain for this server name (SNI), and what its key can sign.
-    Chain(Option<String>),
-    /// Sign what TLS signs in a handshake, with this scheme (RFC 8446 section 4.2.3).
-    Sign(u16, Vec<u8>),
+    /// The anchors this peer is verified against. A descriptor to read them from comes back.
+    Anchors(Peer),
+    /// The chain for this server name (SNI) whose key can sign with one of these schemes, and what else it can.
+    Chain(Option<String>, Vec<u16>),
+    /// The chain this program shows to the backend, and what its key can sign.
+    OwnChain,
+    /// Sign what TLS signs in a handshake with this peer, with this scheme (RFC 8446 section 4.2.3).
+    Sign(Peer, u16, Vec<u8>),
     /// The plaintext server has served; end it. No answer comes.
     Retire,
     /// Nothing more will be asked. No answer comes.
     Release,
+}
+
+/// Whom a TLS leg leads to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Peer {
+    /// The client; this program is the TLS server.
+    Client,
+    /// The backend; this program is the TLS client.
+    Backend,
 }
 
 /// What comes back.
@@ -200,10 +214,14 @@ impl Ask {
             }
             Self::Prepare => vec![b't'],
             Self::Connect => vec![b'c'],
-            Self::Anchors => vec![b'a'],
-            Self::Chain(None) => vec![b'n'],
-            Self::Chain(Some(name)) => [b"N", name.as_bytes()].concat(),
-            Self::Sign(scheme, message) => [b"s", &scheme.to_be_bytes()[..], message].concat(),
+            Self::Anchors(peer) => vec![b'a', peer.letter()],
+            Self::Chain(name, schemes) => {
+                let schemes: Vec<u8> = schemes.iter().flat_map(|scheme| scheme.to_be_bytes()).collect();
+                let parts = std::iter::once(schemes).chain(name.as_ref().map(|name| name.as_bytes().to_vec()));
+                [b"n".to_vec(), join(parts)].concat()
+            }
+            Self::OwnChain => vec![b'o'],
+            Self::Sign(peer, scheme, message) => [&[b's', peer.letter()], &scheme.to_be_bytes()[..], message].concat(),
             Self::Retire => vec![b'x'],
             Self::Release => vec![b'r'],
         }
@@ -218,10 +236,16 @@ impl Ask {
             (b'P', _) => Self::Spawn(Some(text()?.split_terminator('\0').map(str::to_owned).collect())),
             (b't', []) => Self::Prepare,
             (b'c', []) => Self::Connect,
-            (b'a', []) => Self::Anchors,
-            (b'n', []) => Self::Chain(None),
-            (b'N', _) => Self::Chain(Some(text()?.to_owned())),
-            (b's', [high, low, message @ ..]) => Self::Sign(u16::from_be_bytes([*high, *low]), message.to_vec()),
+            (b'a', [peer]) => Self::Anchors(Peer::from_letter(*peer)?),
+            (b'n', _) => match parts(rest)?.as_slice() {
+                [list] => Self::Chain(None, schemes(list)),
+                [list, name] => Self::Chain(Some(std::str::from_utf8(name).ok()?.to_owned()), schemes(list)),
+                _ => return None,
+            },
+            (b'o', []) => Self::OwnChain,
+            (b's', [peer, high, low, message @ ..]) => {
+                Self::Sign(Peer::from_letter(*peer)?, u16::from_be_bytes([*high, *low]), message.to_vec())
+            }
             (b'x', []) => Self::Retire,
             (b'r', []) => Self::Release,
             _ => return None,
@@ -229,24 +253,46 @@ impl Ask {
     }
 }
 
+impl Peer {
+    fn letter(self) -> u8 {
+        match self {
+            Self::Client => b'c',
+            Self::Backend => b'b',
+        }
+    }
+
+    fn from_letter(letter: u8) -> Option<Self> {
+        [Self::Client, Self::Backend].into_iter().find(|peer| peer.letter() == letter)
+    }
+}
+
 impl Chain {
     /// The packet: the schemes and the certificates, each behind its length.
     pub fn encode(&self) -> Vec<u8> {
         let schemes: Vec<u8> = self.schemes.iter().flat_map(|scheme| scheme.to_be_bytes()).collect();
-        let mut packet = Vec::new();
-        for part in std::iter::once(&schemes).chain(&self.certificates) {
-            packet.extend((part.len() as u32).to_be_bytes());
-            packet.extend_from_slice(part);
-        }
-        packet
+        join(std::iter::once(&schemes).chain(&self.certificates))
     }
 
     /// Reads such a packet; `None` if it is none.
     pub fn decode(packet: &[u8]) -> Option<Self> {
         let mut parts = parts(packet)?.into_iter();
-        let schemes = parts.next()?.as_chunks::<2>().0.iter().map(|pair| u16::from_be_bytes(*pair)).collect();
+        let schemes = schemes(&parts.next()?);
         Some(Self { schemes, certificates: parts.collect() })
     }
+}
+
+fn schemes(list: &[u8]) -> Vec<u16> {
+    list.as_chunks::<2>().0.iter().map(|pair| u16::from_be_bytes(*pair)).collect()
+}
+
+/// The opposite of [`parts`].
+pub fn join(parts: impl IntoIterator<Item = impl AsRef<[u8]>>) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for part in parts {
+        bytes.extend((part.as_ref().len() as u32).to_be_bytes());
+        bytes.extend_from_slice(part.as_ref());
+    }
+    bytes
 }
 
 /// Parts, each behind its length in four bytes, as they travel in a packet or a file.
@@ -283,10 +329,14 @@ mod tests {
             Ask::Spawn(Some(vec!["SSL_PROTOCOL=TLSv1.3".into(), "SSL_CIPHER=x".into()])),
             Ask::Prepare,
             Ask::Connect,
-            Ask::Anchors,
-            Ask::Chain(None),
-            Ask::Chain(Some("mx.example".into())),
-            Ask::Sign(0x0403, vec![32; 130]),
+            Ask::Anchors(Peer::Client),
+            Ask::Anchors(Peer::Backend),
+            Ask::Chain(None, vec![]),
+            Ask::Chain(None, vec![0x0403, 0x0804]),
+            Ask::Chain(Some("mx.example".into()), vec![0x0403]),
+            Ask::OwnChain,
+            Ask::Sign(Peer::Client, 0x0403, vec![32; 130]),
+            Ask::Sign(Peer::Backend, 0x0403, vec![]),
             Ask::Retire,
             Ask::Release,
         ] {
@@ -296,7 +346,20 @@ mod tests {
 
     #[test]
     fn what_is_no_ask_is_not_heard() {
-        for packet in [&b""[..], b"?", b"pp", b"t ", b"s", b"s\x04", b"N\xff", b"P\xff\0"] {
+        for packet in [
+            &b""[..],
+            b"?",
+            b"pp",
+            b"t ",
+            b"a",
+            b"ax",
+            b"s",
+            b"sc\x04",
+            b"sx\x04\x03",
+            b"n",
+            b"n\0\0\0\x01",
+            b"P\xff\0",
+        ] {
             assert_eq!(Ask::decode(packet), None, "{packet:?}");
         }
     }

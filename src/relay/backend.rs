@@ -1,7 +1,6 @@
 //! Reaching the backend: the connection, its TLS, its greeting. All of it before the client's go-ahead (law 4).
 
 use std::io;
-use std::os::fd::OwnedFd;
 use std::time::Instant;
 
 use super::reactor::Who;
@@ -10,8 +9,8 @@ use super::{BACKEND_TIMEOUT, PIECE, Relay};
 use crate::cli::{Backend, BackendTls, Inside};
 use crate::message::{self, Error, Quoted};
 use crate::session::{Approach, Refusal, Step, Surplus};
-use crate::tls::{Heard, Leg, Trust};
-use crate::window::{self, Answer, Ask};
+use crate::tls::Heard;
+use crate::window::Ask;
 
 /// A backend that is reached.
 pub(super) struct Reached {
@@ -81,19 +80,15 @@ impl Relay<'_> {
 
     /// TLS with the backend.
     fn secure(&mut self, backend: &Backend, until: Instant) -> Result<io::Result<()>, Error> {
-        let Some(anchors) = self.window.ask(&Ask::Anchors)? else {
+        let Some(leg) = self.backend_leg(backend)? else {
             return Ok(Err(io::ErrorKind::NotConnected.into()));
         };
-        let trust = Trust { name: &backend.name, anchors: read_anchors(anchors)?, lowest: self.config.tls_min };
-        let leg = trust.leg()?;
         let begun = self.backend.as_mut().map_or(Ok(()), |side| side.begin_tls(leg, Surplus::none()));
         if begun.is_err() {
             return Ok(begun);
         }
         let shaken = self.handshake(Who::Backend, until)?;
-        if let Some(facts) = self.backend.as_ref().and_then(|side| side.tls()).and_then(Leg::facts) {
-            self.report.reached(facts.version);
-        }
+        self.report.reached(backend.proof());
         Ok(shaken)
     }
 
@@ -178,13 +173,4 @@ fn reason(refusal: &Refusal) -> io::Error {
         Refusal::Behind(count) => io::Error::other(format!("it sent {count} bytes of plaintext behind a reply")),
         Refusal::TooLong => io::Error::other("it sent a line that is too long"),
     }
-}
-
-fn read_anchors(answer: Answer) -> Result<Vec<Vec<u8>>, Error> {
-    let nothing = || Error::Impossible("the keeper granted no trust anchors".into());
-    let file: OwnedFd = answer.fds.into_iter().next().ok_or_else(nothing)?;
-    let mut bytes = Vec::new();
-    io::Read::read_to_end(&mut std::fs::File::from(file), &mut bytes)
-        .map_err(Error::system("read the trust anchors"))?;
-    window::parts(&bytes).ok_or_else(nothing)
 }

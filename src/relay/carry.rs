@@ -28,19 +28,20 @@ pub(super) fn pass_through(
     client: &mut Side,
     server: &mut Side,
     report: &mut Report,
+    cut_is_error: bool,
 ) -> Result<(), Error> {
-    let mut upward = Stream::default();
-    let mut downward = Stream::default();
+    let mut upward = Stream::new(cut_is_error);
+    let mut downward = Stream::new(cut_is_error);
     let mut idle_since = Instant::now();
     let mut buffer = Vec::new();
-    while !client.is_lost() {
+    while !client.is_lost() && !client.is_broken() {
         let moved = upward.carry(client, server, &mut buffer)? | downward.carry(server, client, &mut buffer)?;
-        if moved && !(downward.done && server.is_lost()) {
+        if moved && !(downward.done && (server.is_lost() || server.is_broken())) {
             idle_since = Instant::now();
             continue;
         }
         // A server that is gone hears nothing: what the client still sends is drained at the close.
-        if downward.done && (upward.done || server.is_lost()) {
+        if downward.done && (upward.done || server.is_lost() || server.is_broken()) {
             break;
         }
         let until = downward.done.then(|| idle_since + HALF_CLOSED);
@@ -78,15 +79,14 @@ struct Stream {
     splices: bool,
     done: bool,
     count: u64,
-}
-
-impl Default for Stream {
-    fn default() -> Self {
-        Self { splices: true, done: false, count: 0 }
-    }
+    cut_is_error: bool,
 }
 
 impl Stream {
+    fn new(cut_is_error: bool) -> Self {
+        Self { splices: true, done: false, count: 0, cut_is_error }
+    }
+
     /// Moves what can be moved without waiting, one piece. False if nothing moved.
     fn carry(&mut self, from: &mut Side, to: &mut Side, buffer: &mut Vec<u8>) -> Result<bool, Error> {
         if self.done || !to.flush() {
@@ -103,8 +103,18 @@ impl Stream {
                 self.count += count as u64;
                 Ok(true)
             }
-            Ok(Heard::End | Heard::Cut) => {
-                to.shut();
+            Ok(end @ (Heard::End | Heard::Cut)) => {
+                if end == Heard::Cut && self.cut_is_error {
+                    to.cut()
+                } else {
+                    to.shut()
+                }
+                self.done = true;
+                Ok(true)
+            }
+            // What was heard so far is not the whole. The alert is on its way.
+            Err(_) if from.is_broken() => {
+                to.cut();
                 self.done = true;
                 Ok(true)
             }

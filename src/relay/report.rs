@@ -20,6 +20,7 @@ pub struct Report {
     ending: Ending,
     facts: Option<Facts>,
     backend: Option<&'static str>,
+    cut: bool,
 }
 
 /// How the session stands, or ended.
@@ -46,6 +47,7 @@ impl Report {
             ending: Ending::Plaintext,
             facts: None,
             backend: None,
+            cut: false,
         }
     }
 
@@ -59,9 +61,14 @@ impl Report {
         self.facts = facts;
     }
 
-    /// How the backend is spoken to: a TLS version, or `plaintext`.
+    /// How sure it is who the backend is: `verified`, `pinned`, `unverified` or `plaintext`.
     pub(super) fn reached(&mut self, backend: &'static str) {
         self.backend = Some(backend);
+    }
+
+    /// A side broke TLS, or left without a word where that is an error.
+    pub(super) fn cut(&mut self) {
+        self.cut = true;
     }
 
     pub(super) fn handshake_failed(&mut self, timed_out: bool) {
@@ -85,6 +92,7 @@ impl Report {
     /// The exit status: zero leaves it to prog.
     pub(super) fn status(&self) -> u8 {
         match self.ending {
+            Ending::Plaintext | Ending::Tls | Ending::Refused if self.cut => 98,
             Ending::Plaintext | Ending::Tls | Ending::Refused => 0,
             Ending::HandshakeFailed => 98,
             Ending::Deadline | Ending::HandshakeTimeout => 99,
@@ -107,16 +115,17 @@ struct Line<'a> {
 
 impl Display for Line<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Report { client, from_client, to_client, identity, began, ending, facts, backend } = self.report;
+        let Report { client, from_client, to_client, identity, began, ending, facts, backend, cut: _ } = self.report;
         let protocol = self.protocol.map_or("unknown", |protocol| protocol.name);
         write!(f, "session client={} protocol={protocol} outcome={ending}", Quoted(client.as_bytes()))?;
-        if let Some(Facts { version, cipher, group, sni }) = facts {
+        if let Some(Facts { version, cipher, group, sni, guest }) = facts {
             let sni = sni.as_deref().unwrap_or("none");
             write!(f, " identity={identity} version={version} cipher={cipher} group={group}")?;
-            write!(f, " sni={} replay={}", Quoted(sni.as_bytes()), self.replayed)?;
+            write!(f, " sni={} client-cert={}", Quoted(sni.as_bytes()), guest.word())?;
             if let Some(backend) = backend {
                 write!(f, " backend={backend}")?;
             }
+            write!(f, " replay={}", self.replayed)?;
         }
         write!(f, " in={from_client} out={to_client} ms={}", began.elapsed().as_millis())
     }

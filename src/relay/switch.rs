@@ -1,7 +1,6 @@
 //! The switch over real descriptors: the client's handshake, and the server that comes after it.
 
 use std::io;
-use std::sync::Arc;
 use std::time::Instant;
 
 use starttls_protocols::PROTOCOLS;
@@ -12,7 +11,7 @@ use crate::cli::Inside;
 use crate::message::{self, Error, Quoted};
 use crate::session::Surplus;
 use crate::side::Side;
-use crate::tls::{Facts, Leg, Welcome};
+use crate::tls::{Facts, Leg};
 use crate::window::Ask;
 
 impl Relay<'_> {
@@ -30,8 +29,7 @@ impl Relay<'_> {
             self.reactor.deregister(&backend);
             self.serve_with(backend)?;
         }
-        let alpn = self.alpn();
-        let leg = Welcome { window: Arc::clone(&self.window), lowest: self.config.tls_min, alpn: &alpn }.leg()?;
+        let leg = self.client_leg()?;
         let shaken = match self.client.begin_tls(leg, surplus) {
             Ok(()) => self.handshake(Who::Client, until)?,
             Err(why) => Err(why),

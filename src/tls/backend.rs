@@ -1,43 +1,177 @@
 //! The backend's leg: this program is the TLS client, and verifies whom it speaks to.
 
+use std::fmt::{self, Display};
 use std::sync::Arc;
 
-use rustls::client::{ClientConnection, Resumption};
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{
+    ClientConnection, ResolvesClientCert, Resumption, verify_server_cert_signed_by_trust_anchor, verify_server_name,
+};
+use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::server::ParsedCertificate;
+use rustls::sign::CertifiedKey;
+use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, OtherError, RootCertStore, SignatureScheme};
 
-use super::Lowest;
 use super::leg::Leg;
+use super::{Lowest, remote};
 use crate::message::Error;
+use crate::window::{Chain, Peer, Window};
+
+/// The SHA-256 of a SubjectPublicKeyInfo (RFC 7469 section 2.4), as `curl --pinnedpubkey` has it.
+pub type Pin = [u8; 32];
 
 /// Whom the backend must prove to be.
 pub struct Trust<'a> {
-    /// SNI and reference identity (RFC 9525 section 6).
-    pub name: &'a str,
-    /// The trust anchors in DER.
-    pub anchors: Vec<Vec<u8>>,
+    /// Reference identities, any of which will do (RFC 9525 section 6); the first one is the SNI.
+    pub names: &'a [String],
+    /// The trust anchors in DER; `None` leaves the proof to the pins, and names then prove nothing.
+    pub anchors: Option<Vec<Vec<u8>>>,
+    /// Keys, one of which must be the backend's; none if empty.
+    pub pins: &'a [Pin],
     /// The lowest version allowed.
     pub lowest: Lowest,
+    /// The certificate to show to a backend that asks for one; its key is the keeper's.
+    pub own: Option<(Arc<Window>, Chain)>,
 }
 
 impl Trust<'_> {
     /// The leg, ready to send the ClientHello.
     ///
     /// # Errors
-    /// [`Error::TlsConfig`] if the name cannot be a certificate's, [`Error::TlsEngine`] if rustls cannot be set up.
+    /// [`Error::TlsConfig`] if a name cannot be a certificate's, [`Error::TlsEngine`] if rustls cannot be set up.
     pub fn leg(self) -> Result<Leg, Error> {
         let engine = |why: rustls::Error| Error::TlsEngine(format!("unable to set up TLS for the backend: {why}"));
-        let name = ServerName::try_from(self.name.to_owned())
-            .map_err(|_| Error::TlsConfig(format!("{} is no name a certificate could have", self.name)))?;
-        let mut roots = RootCertStore::empty();
-        // Some systems ship anchors that webpki does not take; the others must do.
-        roots.add_parsable_certificates(self.anchors.into_iter().map(CertificateDer::from));
-        let mut config = ClientConfig::builder_with_provider(super::provider())
-            .with_protocol_versions(&self.lowest.versions())
+        let names: Vec<_> = self.names.iter().map(|name| server_name(name)).collect::<Result<_, _>>()?;
+        let sni = names.first().cloned().ok_or_else(|| Error::TlsConfig("the backend has no name".into()))?;
+        let provider = super::provider();
+        let verifier = Verifier {
+            roots: self.anchors.map(super::roots),
+            names,
+            pins: self.pins.to_vec(),
+            algorithms: provider.signature_verification_algorithms,
+        };
+        // Only in TLS 1.3 the keeper can tell what it is made to sign.
+        let lowest = if self.own.is_some() { Lowest::V1_3 } else { self.lowest };
+        let builder = ClientConfig::builder_with_provider(provider)
+            .with_protocol_versions(&lowest.versions())
             .map_err(engine)?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(verifier));
+        let mut config = match self.own {
+            Some((window, chain)) => {
+                let own = OwnCertificate(remote::certified(&window, Peer::Backend, chain));
+                builder.with_client_cert_resolver(Arc::new(own))
+            }
+            None => builder.with_no_client_auth(),
+        };
         config.resumption = Resumption::disabled();
-        Ok(Leg::new(ClientConnection::new(Arc::new(config), name).map_err(engine)?.into()))
+        super::log_keys(&mut config.key_log);
+        Ok(Leg::new(ClientConnection::new(Arc::new(config), sni).map_err(engine)?.into()))
+    }
+}
+
+fn server_name(name: &str) -> Result<ServerName<'static>, Error> {
+    ServerName::try_from(name.to_owned())
+        .map_err(|_| Error::TlsConfig(format!("{name} is no name a certificate could have")))
+}
+
+/// The proof: a chain to an anchor with one of the names in it, one of the pinned keys, or both.
+#[derive(Debug)]
+struct Verifier {
+    roots: Option<RootCertStore>,
+    names: Vec<ServerName<'static>>,
+    pins: Vec<Pin>,
+    algorithms: WebPkiSupportedAlgorithms,
+}
+
+impl Verifier {
+    fn verify_chain(
+        &self,
+        roots: &RootCertStore,
+        certificate: &ParsedCertificate<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<(), rustls::Error> {
+        let algorithms = self.algorithms.all;
+        verify_server_cert_signed_by_trust_anchor(certificate, roots, intermediates, now, algorithms)?;
+        let mut outcome = Err(CertificateError::NotValidForName.into());
+        for name in &self.names {
+            outcome = verify_server_name(certificate, name);
+            if outcome.is_ok() {
+                break;
+            }
+        }
+        outcome
+    }
+}
+
+impl ServerCertVerifier for Verifier {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        _sni: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        let certificate = ParsedCertificate::try_from(end_entity)?;
+        if let Some(roots) = &self.roots {
+            self.verify_chain(roots, &certificate, intermediates, now)?;
+        }
+        let key = super::sha256(&certificate.subject_public_key_info());
+        let pinned = self.pins.contains(&key) || (self.pins.is_empty() && self.roots.is_some());
+        if !pinned {
+            return Err(CertificateError::Other(OtherError(Arc::new(NotPinned))).into());
+        }
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls12_signature(message, certificate, signed, &self.algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, certificate, signed, &self.algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.algorithms.supported_schemes()
+    }
+}
+
+/// None of the pins is the backend's key.
+#[derive(Debug)]
+struct NotPinned;
+
+impl Display for NotPinned {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("its key is not pinned")
+    }
+}
+
+impl std::error::Error for NotPinned {}
+
+/// The certificate this program shows.
+#[derive(Debug)]
+struct OwnCertificate(Arc<CertifiedKey>);
+
+impl ResolvesClientCert for OwnCertificate {
+    fn resolve(&self, _authorities: &[&[u8]], _schemes: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        Some(Arc::clone(&self.0))
+    }
+
+    fn has_certs(&self) -> bool {
+        true
     }
 }

@@ -1,17 +1,17 @@
 //! The client's leg: this program is the TLS server. Key and chain are the keeper's; what is here asks for them
 //! through the window.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
-use rustls::pki_types::CertificateDer;
-use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert, ServerConnection};
-use rustls::sign::{CertifiedKey, Signer, SigningKey};
-use rustls::{ServerConfig, SignatureAlgorithm, SignatureScheme};
+use rustls::ServerConfig;
+use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert, ServerConnection, WebPkiClientVerifier};
+use rustls::sign::CertifiedKey;
 
+use super::guest::{Guest, Inspector, Verdict};
 use super::leg::Leg;
-use super::{Lowest, version_name};
+use super::{Lowest, remote, version_name};
 use crate::message::Error;
-use crate::window::{Ask, Chain, Window};
+use crate::window::{Ask, Chain, MAX_FACT, Peer, Window};
 
 /// How a client is received.
 pub struct Welcome<'a> {
@@ -22,6 +22,12 @@ pub struct Welcome<'a> {
     /// The protocol's ALPN names; a client that offers ALPN must offer one of them (RFC 7301 section 3.2, RFC 9325
     /// section 3.7).
     pub alpn: &'a [&'a [u8]],
+    /// Who may vouch for the client, in DER; `None` asks it for no certificate.
+    pub authorities: Option<Vec<Vec<u8>>>,
+    /// `-y`: without a certificate that verifies the handshake fails.
+    pub demanded: bool,
+    /// `-S`: this program's last word is close_notify.
+    pub close_notify: bool,
 }
 
 /// What the handshake with the client came to, in the words of the environment variables and the session line.
@@ -35,6 +41,8 @@ pub struct Facts {
     pub group: String,
     /// The name the client asked for (SNI).
     pub sni: Option<String>,
+    /// Who the client proved to be.
+    pub guest: Guest,
 }
 
 impl Welcome<'_> {
@@ -44,29 +52,46 @@ impl Welcome<'_> {
     /// [`Error::TlsEngine`] if rustls cannot be set up.
     pub fn leg(self) -> Result<Leg, Error> {
         let engine = |why: rustls::Error| Error::TlsEngine(format!("unable to set up TLS for the client: {why}"));
-        let keeper = Keeper { window: self.window };
+        let (refusal, verdict) = (Refusal::default(), Verdict::default());
+        let keeper = Keeper { window: self.window, refusal: Arc::clone(&refusal) };
+        let verifier = match self.authorities {
+            None => WebPkiClientVerifier::no_client_auth(),
+            Some(anchors) => Arc::new(
+                Inspector::new(anchors, self.demanded, Arc::clone(&verdict))
+                    .map_err(|why| Error::TlsConfig(format!("unable to use the clients' trust anchors: {why}")))?,
+            ),
+        };
         let mut config = ServerConfig::builder_with_provider(super::provider())
             .with_protocol_versions(&self.lowest.versions())
             .map_err(engine)?
-            .with_no_client_auth()
+            .with_client_cert_verifier(verifier)
             .with_cert_resolver(Arc::new(keeper));
         config.alpn_protocols = self.alpn.iter().map(|name| name.to_vec()).collect();
         // A process per connection has nothing to resume, so it hands out no ticket.
         config.send_tls13_tickets = 0;
         config.session_storage = Arc::new(NoServerSessionStorage {});
-        Ok(Leg::new(ServerConnection::new(Arc::new(config)).map_err(engine)?.into()))
+        super::log_keys(&mut config.key_log);
+        let connection = ServerConnection::new(Arc::new(config)).map_err(engine)?;
+        Ok(Leg::for_client(connection.into(), refusal, verdict, self.close_notify))
     }
 }
 
 impl Facts {
     /// The variables that tell prog of TLS, with the names of mod_ssl and s6-tlsd; each `NAME=VALUE`.
     pub fn variables(&self) -> Vec<String> {
-        let mut variables = vec![format!("SSL_PROTOCOL={}", self.version), format!("SSL_CIPHER={}", self.cipher)];
+        let mut variables = vec![
+            format!("SSL_PROTOCOL={}", self.version),
+            format!("SSL_CIPHER={}", self.cipher),
+            concat!("SSL_VERSION_INTERFACE=starttls-wrapper/", env!("CARGO_PKG_VERSION")).into(),
+        ];
         variables.extend(self.sni.iter().map(|sni| format!("SSL_TLS_SNI_SERVERNAME={sni}")));
+        variables.extend(self.guest.variables());
+        // The keeper would take a longer one for an attack. Half a name would be another's.
+        variables.retain(|variable| variable.len() <= MAX_FACT);
         variables
     }
 
-    pub(super) fn of(connection: &rustls::Connection) -> Option<Self> {
+    pub(super) fn of(connection: &rustls::Connection, verdict: &Verdict) -> Option<Self> {
         let suite = connection.negotiated_cipher_suite()?.suite();
         let sni = match connection {
             rustls::Connection::Server(server) => server.server_name().map(str::to_owned),
@@ -80,6 +105,7 @@ impl Facts {
                 .negotiated_key_exchange_group()
                 .map_or("unknown".into(), |group| format!("{:?}", group.name())),
             sni,
+            guest: Guest::of(verdict, connection.peer_certificates()),
         })
     }
 }
@@ -88,61 +114,25 @@ impl Facts {
 #[derive(Debug)]
 struct Keeper {
     window: Arc<Window>,
+    refusal: Refusal,
 }
 
 impl ResolvesServerCert for Keeper {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         let name = hello.server_name().map(str::to_owned);
-        let answer = self.window.ask(&Ask::Chain(name)).ok()??;
-        let chain = Chain::decode(&answer.bytes)?;
-        let key = RemoteKey { window: Arc::clone(&self.window), schemes: chain.schemes };
-        let certificates = chain.certificates.into_iter().map(CertificateDer::from).collect();
-        Some(Arc::new(CertifiedKey::new(certificates, Arc::new(key))))
+        // RFC 6066 section 3, RFC 8446 section 9.2.
+        let alert = if name.is_some() { UNRECOGNIZED_NAME } else { MISSING_EXTENSION };
+        let schemes = hello.signature_schemes().iter().map(|scheme| (*scheme).into()).collect();
+        let Some(answer) = self.window.ask(&Ask::Chain(name, schemes)).ok()? else {
+            let _ = self.refusal.set(alert);
+            return None;
+        };
+        Some(remote::certified(&self.window, Peer::Client, Chain::decode(&answer.bytes)?))
     }
 }
 
-/// A key that is not here.
-#[derive(Debug)]
-struct RemoteKey {
-    window: Arc<Window>,
-    schemes: Vec<u16>,
-}
+/// The alert for a name that nobody here has, where rustls would say access_denied.
+pub(super) type Refusal = Arc<OnceLock<u8>>;
 
-impl SigningKey for RemoteKey {
-    fn choose_scheme(&self, offered: &[SignatureScheme]) -> Option<Box<dyn Signer>> {
-        let scheme =
-            self.schemes.iter().map(|scheme| SignatureScheme::from(*scheme)).find(|own| offered.contains(own))?;
-        Some(Box::new(RemoteSigner { window: Arc::clone(&self.window), scheme }))
-    }
-
-    fn algorithm(&self) -> SignatureAlgorithm {
-        match self.schemes.first().map_or(SignatureScheme::Unknown(0), |scheme| (*scheme).into()) {
-            SignatureScheme::ED25519 => SignatureAlgorithm::ED25519,
-            SignatureScheme::ECDSA_NISTP256_SHA256
-            | SignatureScheme::ECDSA_NISTP384_SHA384
-            | SignatureScheme::ECDSA_NISTP521_SHA512 => SignatureAlgorithm::ECDSA,
-            _ => SignatureAlgorithm::RSA,
-        }
-    }
-}
-
-/// A signature that the keeper makes.
-#[derive(Debug)]
-struct RemoteSigner {
-    window: Arc<Window>,
-    scheme: SignatureScheme,
-}
-
-impl Signer for RemoteSigner {
-    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, rustls::Error> {
-        let answer = self.window.ask(&Ask::Sign(self.scheme.into(), message.to_vec()));
-        match answer {
-            Ok(Some(answer)) => Ok(answer.bytes),
-            _ => Err(rustls::Error::General("the keeper does not sign".into())),
-        }
-    }
-
-    fn scheme(&self) -> SignatureScheme {
-        self.scheme
-    }
-}
+const MISSING_EXTENSION: u8 = 109;
+const UNRECOGNIZED_NAME: u8 = 112;

@@ -2,63 +2,119 @@
 
 use std::sync::Arc;
 
+use rustls::SignatureScheme;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::sign::{CertifiedKey, SigningKey};
-use rustls::{InconsistentKeys, SignatureScheme};
+use rustls::server::ParsedCertificate;
+use rustls::sign::SigningKey;
 
-/// A key and the chain that vouches for it. Dropping it wipes the key.
+use crate::window::Peer;
+
+/// The keys of one server name, or of the client this program is to a backend, each with the chain that vouches for
+/// it. Dropping it wipes the keys.
 #[derive(Debug)]
 pub struct Identity {
+    /// ECDSA first: it is the smaller and faster one, and who cannot do it says so. Never empty.
+    pairs: Vec<Pair>,
+}
+
+#[derive(Debug)]
+struct Pair {
     chain: Vec<CertificateDer<'static>>,
     key: Arc<dyn SigningKey>,
 }
 
 impl Identity {
-    /// Makes sure that the key is usable and belongs to the first certificate of the chain.
+    /// Finds the chain of each key. A chain begins with its key's certificate and ends before the next key's.
     ///
     /// # Errors
     /// A reason, to be put behind the file's name.
-    pub fn new(chain: Vec<CertificateDer<'static>>, key: PrivateKeyDer<'static>) -> Result<Self, String> {
-        let key = super::provider().key_provider.load_private_key(key).map_err(|why| why.to_string())?;
-        let certified = CertifiedKey::new(chain, key);
-        match certified.keys_match() {
-            Ok(()) | Err(rustls::Error::InconsistentKeys(InconsistentKeys::Unknown)) => {}
-            Err(_) => return Err("it does not belong to the certificate".into()),
+    pub fn new(chain: Vec<CertificateDer<'static>>, keys: Vec<PrivateKeyDer<'static>>) -> Result<Self, String> {
+        let provider = super::provider();
+        let load = |key| provider.key_provider.load_private_key(key).map_err(|why| why.to_string());
+        let keys: Vec<_> = keys.into_iter().map(load).collect::<Result<_, _>>()?;
+        let mut pairs: Vec<Pair> = Vec::new();
+        for certificate in chain {
+            let is_new = |key: &&Arc<dyn SigningKey>| !pairs.iter().any(|pair| Arc::ptr_eq(&pair.key, key));
+            match keys.iter().filter(|key| belongs(&certificate, key)).find(is_new) {
+                Some(key) => pairs.push(Pair { chain: vec![certificate], key: Arc::clone(key) }),
+                None => pairs.last_mut().ok_or_else(foreign)?.chain.push(certificate),
+            }
         }
-        Ok(Self { chain: certified.cert, key: certified.key })
+        if pairs.is_empty() || pairs.len() < keys.len() {
+            return Err(foreign());
+        }
+        pairs.sort_by_key(Pair::rank);
+        Ok(Self { pairs })
     }
 
-    /// The chain, the server's own certificate first.
+    /// Settles on the first key that can do one of these schemes, and forgets the others. If none can, the first
+    /// key stays, and the handshake will fail with the right alert.
+    pub fn settle(&mut self, offered: &[u16]) {
+        let fits = |pair: &Pair| pair.schemes().iter().any(|scheme| offered.contains(scheme));
+        let chosen = self.pairs.iter().position(fits).unwrap_or_default();
+        self.pairs.drain(..chosen);
+        self.pairs.truncate(1);
+    }
+
+    /// The chain, the own certificate first.
     pub fn chain(&self) -> &[CertificateDer<'static>] {
-        &self.chain
+        self.pairs.first().map_or(&[], |pair| &pair.chain)
     }
 
     /// The signature schemes this key can do, most wanted first.
     pub fn schemes(&self) -> Vec<u16> {
+        self.pairs.first().map_or_else(Vec::new, Pair::schemes)
+    }
+
+    /// Signs, if the key can do the scheme and the message is one that TLS signs on this leg.
+    pub fn sign(&self, peer: Peer, scheme: u16, message: &[u8]) -> Option<Vec<u8>> {
+        if !may_be_signed(peer, message) {
+            return None;
+        }
+        self.pairs.first()?.key.choose_scheme(&[scheme.into()])?.sign(message).ok()
+    }
+}
+
+impl Pair {
+    fn schemes(&self) -> Vec<u16> {
         let can = |scheme: &SignatureScheme| self.key.choose_scheme(&[*scheme]).is_some();
         SCHEMES.iter().copied().filter(can).map(u16::from).collect()
     }
 
-    /// Signs, if the key can do the scheme and the message is one that TLS signs.
-    pub fn sign(&self, scheme: u16, message: &[u8]) -> Option<Vec<u8>> {
-        if !may_be_signed(message) {
-            return None;
-        }
-        self.key.choose_scheme(&[scheme.into()])?.sign(message).ok()
+    fn rank(&self) -> Option<usize> {
+        SCHEMES.iter().position(|scheme| self.key.choose_scheme(&[*scheme]).is_some())
     }
 }
 
-/// Whether this is what a TLS server signs in a handshake, and nothing else: a session taken over by an attacker
-/// gets no signature that is of use anywhere but in this handshake.
-pub fn may_be_signed(message: &[u8]) -> bool {
-    is_certificate_verify(message) || is_server_key_exchange(message)
+fn belongs(certificate: &CertificateDer<'_>, key: &Arc<dyn SigningKey>) -> bool {
+    let Ok(certificate) = ParsedCertificate::try_from(certificate) else { return false };
+    key.public_key().is_some_and(|public| public == certificate.subject_public_key_info())
 }
 
-/// TLS 1.3, RFC 8446 section 4.4.3: 64 spaces, the server's context string, a zero byte, the transcript's hash.
-fn is_certificate_verify(message: &[u8]) -> bool {
-    let Some(rest) = message.strip_prefix(&[b' '; 64]) else { return false };
-    let Some(hash) = rest.strip_prefix(b"TLS 1.3, server CertificateVerify\0") else { return false };
-    matches!(hash.len(), 32 | 48)
+fn foreign() -> String {
+    "it does not belong to the certificate".into()
+}
+
+/// Whether this is what TLS signs in a handshake on this leg, and nothing else: a session taken over by an attacker
+/// gets no signature that is of use anywhere but in this handshake.
+///
+/// To a client this program is the server; to a backend it is the client, and signs in TLS 1.3 only: in TLS 1.2 a
+/// client signs the handshake itself (RFC 5246 section 7.4.8), which could be anything.
+pub fn may_be_signed(peer: Peer, message: &[u8]) -> bool {
+    match peer {
+        Peer::Client => is_certificate_verify(b"server", message) || is_server_key_exchange(message),
+        Peer::Backend => is_certificate_verify(b"client", message),
+    }
+}
+
+/// TLS 1.3, RFC 8446 section 4.4.3: 64 spaces, the role's context string, a zero byte, the transcript's hash.
+fn is_certificate_verify(role: &[u8], message: &[u8]) -> bool {
+    let hash = message
+        .strip_prefix(&[b' '; 64])
+        .and_then(|rest| rest.strip_prefix(b"TLS 1.3, "))
+        .and_then(|rest| rest.strip_prefix(role))
+        .and_then(|rest| rest.strip_prefix(b" CertificateVerify\0"));
+    hash.is_some_and(|hash| matches!(hash.len(), 32 | 48))
 }
 
 /// TLS 1.2, RFC 8422 section 5.4: both randoms of 32 bytes, then the ECDHE parameters: named_curve, the group, the
@@ -99,30 +155,34 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_certificate_verify_of_a_server_may_be_signed_and_no_other() {
+    fn a_certificate_verify_may_be_signed_on_its_own_leg() {
         let verify = |context: &[u8], hash: usize| [&[b' '; 64], context, &vec![0xab; hash]].concat();
-        let server = b"TLS 1.3, server CertificateVerify\0";
-        assert!(may_be_signed(&verify(server, 32)));
-        assert!(may_be_signed(&verify(server, 48)));
-        assert!(!may_be_signed(&verify(server, 31)));
-        assert!(!may_be_signed(&verify(server, 49)));
-        assert!(!may_be_signed(&verify(b"TLS 1.3, client CertificateVerify\0", 32)));
-        assert!(!may_be_signed(&verify(b"TLS 1.3, server CertificateVerify ", 32)));
-        assert!(!may_be_signed(&verify(server, 32)[1..]));
+        let server = &b"TLS 1.3, server CertificateVerify\0"[..];
+        let client = &b"TLS 1.3, client CertificateVerify\0"[..];
+        for (peer, own, other) in [(Peer::Client, server, client), (Peer::Backend, client, server)] {
+            assert!(may_be_signed(peer, &verify(own, 32)));
+            assert!(may_be_signed(peer, &verify(own, 48)));
+            assert!(!may_be_signed(peer, &verify(own, 31)));
+            assert!(!may_be_signed(peer, &verify(own, 49)));
+            assert!(!may_be_signed(peer, &verify(other, 32)), "the other leg's context string");
+            assert!(!may_be_signed(peer, &verify(&own[..own.len() - 1], 33)), "no zero byte");
+            assert!(!may_be_signed(peer, &verify(own, 32)[1..]));
+        }
     }
 
     #[test]
-    fn an_ecdhe_server_key_exchange_may_be_signed_and_no_other() {
+    fn an_ecdhe_server_key_exchange_may_be_signed_for_a_client_and_no_other() {
         let exchange = |curve: u8, group: u16, length: usize, point: usize| {
             [&[7; 64][..], &[curve], &group.to_be_bytes(), &[length as u8], &vec![4; point]].concat()
         };
-        assert!(may_be_signed(&exchange(3, SECP256R1, 65, 65)));
-        assert!(may_be_signed(&exchange(3, SECP384R1, 97, 97)));
-        assert!(may_be_signed(&exchange(3, X25519, 32, 32)));
-        assert!(!may_be_signed(&exchange(1, X25519, 32, 32)), "explicit prime");
-        assert!(!may_be_signed(&exchange(3, 0x0019, 32, 32)), "a group rustls does not have");
-        assert!(!may_be_signed(&exchange(3, X25519, 32, 33)), "a byte more");
-        assert!(!may_be_signed(&exchange(3, X25519, 33, 33)), "a point too long");
-        assert!(!may_be_signed(b"an arbitrary message"));
+        assert!(may_be_signed(Peer::Client, &exchange(3, SECP256R1, 65, 65)));
+        assert!(may_be_signed(Peer::Client, &exchange(3, SECP384R1, 97, 97)));
+        assert!(may_be_signed(Peer::Client, &exchange(3, X25519, 32, 32)));
+        assert!(!may_be_signed(Peer::Client, &exchange(1, X25519, 32, 32)), "explicit prime");
+        assert!(!may_be_signed(Peer::Client, &exchange(3, 0x0019, 32, 32)), "a group rustls does not have");
+        assert!(!may_be_signed(Peer::Client, &exchange(3, X25519, 32, 33)), "a byte more");
+        assert!(!may_be_signed(Peer::Client, &exchange(3, X25519, 33, 33)), "a point too long");
+        assert!(!may_be_signed(Peer::Backend, &exchange(3, X25519, 32, 32)), "a backend gets none");
+        assert!(!may_be_signed(Peer::Client, b"an arbitrary message"));
     }
 }

@@ -6,6 +6,8 @@ use std::io::{self, Read, Write};
 use rustls::{Connection, Error, InvalidMessage};
 
 use super::Facts;
+use super::client::Refusal;
+use super::guest::Verdict;
 
 /// One TLS connection.
 pub struct Leg {
@@ -13,6 +15,9 @@ pub struct Leg {
     /// The transport will bring no more bytes.
     transport_ended: bool,
     received: u64,
+    refusal: Refusal,
+    verdict: Verdict,
+    close_notify: bool,
 }
 
 /// What a read brought.
@@ -29,10 +34,19 @@ pub enum Heard {
 }
 
 impl Leg {
-    pub(super) fn new(mut connection: Connection) -> Self {
+    pub(super) fn new(connection: Connection) -> Self {
+        Self::for_client(connection, Refusal::default(), Verdict::default(), true)
+    }
+
+    pub(super) fn for_client(
+        mut connection: Connection,
+        refusal: Refusal,
+        verdict: Verdict,
+        close_notify: bool,
+    ) -> Self {
         // Who writes waits until the leg is drained, so this is bounded by what he writes at a time.
         connection.set_buffer_limit(None);
-        Self { connection, transport_ended: false, received: 0 }
+        Self { connection, transport_ended: false, received: 0, refusal, verdict, close_notify }
     }
 
     /// Whether the handshake is still going on.
@@ -42,7 +56,7 @@ impl Leg {
 
     /// What the handshake came to, once it is over.
     pub fn facts(&self) -> Option<Facts> {
-        Facts::of(&self.connection)
+        Facts::of(&self.connection, &self.verdict)
     }
 
     /// How many bytes the transport brought.
@@ -69,11 +83,24 @@ impl Leg {
     /// # Errors
     /// The transport's, among them `WouldBlock`.
     pub fn send(&mut self, transport: &mut dyn Write) -> io::Result<()> {
+        if let Some(alert) = self.refusal.get() {
+            return self.refuse(*alert, transport);
+        }
         while self.connection.wants_write() {
             if self.connection.write_tls(transport)? == 0 {
                 return Err(io::ErrorKind::WriteZero.into());
             }
         }
+        Ok(())
+    }
+
+    /// Nothing was said yet and nothing is secret: a fatal alert in the clear stands in place of rustls's own.
+    fn refuse(&mut self, alert: u8, transport: &mut dyn Write) -> io::Result<()> {
+        if !self.connection.wants_write() {
+            return Ok(());
+        }
+        transport.write_all(&[ALERT, 3, 3, 0, 2, FATAL, alert])?;
+        self.connection.write_tls(&mut io::sink())?;
         Ok(())
     }
 
@@ -105,11 +132,22 @@ impl Leg {
         self.connection.writer().write_all(bytes)
     }
 
-    /// Says close_notify (RFC 8446 section 6.1). The peer may go on speaking.
+    /// Says close_notify (RFC 8446 section 6.1), unless that was forgone. The peer may go on speaking.
     pub fn close(&mut self) {
-        self.connection.send_close_notify();
+        if self.close_notify {
+            self.connection.send_close_notify();
+        }
+    }
+
+    /// From here on the transport's end alone ends it: what the peer would take for the whole was cut.
+    pub fn forgo_close_notify(&mut self) {
+        self.close_notify = false;
     }
 }
+
+/// The content type and the level of a fatal alert (RFC 8446 section 6).
+const ALERT: u8 = 21;
+const FATAL: u8 = 2;
 
 /// Whether this error of [`Leg::receive`] says that the peer does not speak TLS at all.
 pub fn is_no_tls(error: &io::Error) -> bool {

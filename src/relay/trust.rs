@@ -1,0 +1,58 @@
+//! What a TLS leg is made of: the keeper's anchors and chains, and what the administrator decided.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use super::Relay;
+use crate::cli::Backend;
+use crate::message::Error;
+use crate::tls::{ClientAuth, Leg, Trust, Welcome};
+use crate::window::{self, Answer, Ask, Chain, Peer};
+
+impl Relay<'_> {
+    /// The leg to the client; the keeper has its key, and the anchors if a certificate is wanted.
+    pub(super) fn client_leg(&self) -> Result<Leg, Error> {
+        let authorities = match self.config.client_auth {
+            ClientAuth::None => None,
+            ClientAuth::Asked | ClientAuth::Demanded => {
+                let answer = self.window.ask(&Ask::Anchors(Peer::Client))?;
+                Some(read_anchors(answer.unwrap_or_default())?)
+            }
+        };
+        let welcome = Welcome {
+            window: Arc::clone(&self.window),
+            lowest: self.config.tls_min,
+            alpn: &self.alpn(),
+            authorities,
+            demanded: self.config.client_auth == ClientAuth::Demanded,
+            close_notify: self.config.close_notify,
+        };
+        welcome.leg()
+    }
+
+    /// The leg to the backend; `None` if the keeper has not what it takes, and has said why.
+    pub(super) fn backend_leg(&self, backend: &Backend) -> Result<Option<Leg>, Error> {
+        let mut anchors = None;
+        if backend.needs_chain() {
+            let Some(answer) = self.window.ask(&Ask::Anchors(Peer::Backend))? else { return Ok(None) };
+            anchors = Some(read_anchors(answer)?);
+        }
+        let mut own = None;
+        if backend.own.is_some() {
+            let Some(answer) = self.window.ask(&Ask::OwnChain)? else { return Ok(None) };
+            own = Chain::decode(&answer.bytes).map(|chain| (Arc::clone(&self.window), chain));
+        }
+        let (names, pins) = (&backend.names[..], &backend.pins[..]);
+        Trust { names, anchors, pins, lowest: self.config.tls_min, own }.leg().map(Some)
+    }
+}
+
+fn read_anchors(answer: Answer) -> Result<Vec<Vec<u8>>, Error> {
+    let nothing = || Error::Impossible("the keeper granted no trust anchors".into());
+    let file: OwnedFd = answer.fds.into_iter().next().ok_or_else(nothing)?;
+    let mut bytes = Vec::new();
+    io::Read::read_to_end(&mut std::fs::File::from(file), &mut bytes)
+        .map_err(Error::system("read the trust anchors"))?;
+    window::parts(&bytes).ok_or_else(nothing)
+}

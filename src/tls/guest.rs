@@ -1,0 +1,158 @@
+//! Who the client proved to be, if it was asked for a certificate (`-Y`, `-y`).
+//!
+//! A certificate that did not verify is told of as failed, and its contents are told to nobody: programs written for
+//! s6-tlsd take a subject that is there for a verified one.
+
+use std::sync::{Arc, OnceLock};
+
+use rustls::client::danger::HandshakeSignatureValid;
+use rustls::pki_types::{CertificateDer, UnixTime};
+use rustls::server::WebPkiClientVerifier;
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, Error, SignatureScheme};
+
+use super::dn::{DistinguishedNames, hex};
+
+/// Whether a client certificate is wanted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ClientAuth {
+    /// No.
+    #[default]
+    None,
+    /// `-Y`: a client may have none, or one that does not verify.
+    Asked,
+    /// `-y`: without one that verifies the handshake fails.
+    Demanded,
+}
+
+/// What a client has shown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Guest {
+    /// No certificate.
+    Unknown,
+    /// A certificate that an anchor vouches for, and that it holds the key of: its SHA-256 in hexadecimal, and its
+    /// names unless they cannot be read.
+    Verified(String, Option<DistinguishedNames>),
+    /// A certificate that was not accepted, and why.
+    Failed(&'static str),
+}
+
+/// The verdict on the client's certificate; empty while none was shown.
+pub(super) type Verdict = Arc<OnceLock<Result<(), &'static str>>>;
+
+impl Guest {
+    pub(super) fn of(verdict: &Verdict, certificates: Option<&[CertificateDer<'_>]>) -> Self {
+        match (verdict.get(), certificates.and_then(<[_]>::first)) {
+            (Some(Ok(())), Some(certificate)) => {
+                Self::Verified(hex(&super::sha256(certificate)), DistinguishedNames::of(certificate))
+            }
+            (Some(Err(why)), _) => Self::Failed(why),
+            _ => Self::Unknown,
+        }
+    }
+
+    /// The variables, as mod_ssl and s6-tlsd name them.
+    pub(super) fn variables(&self) -> Vec<String> {
+        let (hash, names) = match self {
+            Self::Unknown => return vec!["SSL_CLIENT_VERIFY=NONE".into()],
+            Self::Failed(why) => return vec![format!("SSL_CLIENT_VERIFY=FAILED:{why}")],
+            Self::Verified(hash, names) => (hash, names),
+        };
+        let mut variables = vec!["SSL_CLIENT_VERIFY=SUCCESS".into(), format!("SSL_PEER_CERT_HASH=SHA256:{hash}")];
+        if let Some(DistinguishedNames { subject, issuer, short_subject }) = names {
+            variables.push(format!("SSL_CLIENT_S_DN={subject}"));
+            variables.push(format!("SSL_CLIENT_I_DN={issuer}"));
+            variables.push(format!("SSL_PEER_CERT_SUBJECT={short_subject}"));
+        }
+        variables
+    }
+
+    /// For the session line.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Unknown => "none",
+            Self::Verified(..) => "ok",
+            Self::Failed(_) => "failed",
+        }
+    }
+}
+
+/// Stands before rustls's own verifier, and writes its verdict down.
+#[derive(Debug)]
+pub(super) struct Inspector {
+    pub(super) webpki: Arc<dyn ClientCertVerifier>,
+    pub(super) demanded: bool,
+    pub(super) verdict: Verdict,
+}
+
+impl Inspector {
+    pub(super) fn new(anchors: Vec<Vec<u8>>, demanded: bool, verdict: Verdict) -> Result<Self, String> {
+        let roots = Arc::new(super::roots(anchors));
+        let builder = WebPkiClientVerifier::builder_with_provider(roots, super::provider());
+        let webpki = builder.build().map_err(|why| why.to_string())?;
+        Ok(Self { webpki, demanded, verdict })
+    }
+}
+
+impl ClientCertVerifier for Inspector {
+    fn client_auth_mandatory(&self) -> bool {
+        self.demanded
+    }
+
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        self.webpki.root_hint_subjects()
+    }
+
+    fn verify_client_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<ClientCertVerified, Error> {
+        let verified = self.webpki.verify_client_cert(end_entity, intermediates, now);
+        // The first verdict stands: TLS asks once.
+        let _ = self.verdict.set(verified.as_ref().map(|_| ()).map_err(reason));
+        match verified {
+            Err(_) if !self.demanded => Ok(ClientCertVerified::assertion()),
+            verified => verified,
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.webpki.verify_tls12_signature(message, certificate, signed)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.webpki.verify_tls13_signature(message, certificate, signed)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.webpki.supported_verify_schemes()
+    }
+}
+
+/// In words that may stand in a variable.
+fn reason(why: &Error) -> &'static str {
+    let Error::InvalidCertificate(why) = why else { return "certificate is not acceptable" };
+    match why {
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => "certificate has expired",
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => "certificate is not yet valid",
+        CertificateError::UnknownIssuer => "issuer is unknown",
+        CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
+            "certificate is not for clients"
+        }
+        CertificateError::BadEncoding => "certificate is malformed",
+        CertificateError::BadSignature => "signature is wrong",
+        _ => "certificate is not acceptable",
+    }
+}
