@@ -184,6 +184,7 @@ impl<'a> Player<'a> {
             panic!("{} STARTTLS was not granted", self.here());
         };
         self.compare_exactly();
+        assert_eq!((self.session.client_room(), self.session.server_room()), (0, 0), "{} nothing is read", self.here());
         bytes.extend(take(&mut self.said.client));
         assert_eq!(shown(&bytes), shown(expected), "{} came to the TLS engine", self.here());
     }
