@@ -11,8 +11,8 @@ use std::collections::BTreeSet;
 
 use play::{Dialogue, Event, Mode, corpus};
 use pure::{Cut, Failure, Report, Way};
-use starttls_protocols::PROTOCOLS;
 use starttls_protocols::line::MAX_LINE;
+use starttls_protocols::{Offer, PROTOCOLS, Policy, Sentence};
 use starttls_wrapper::dialogue::{MAX_BYTES, MAX_COMMANDS};
 use starttls_wrapper::session::{Outcome, Replayed};
 
@@ -126,6 +126,44 @@ fn every_protocol_has_the_alpn_names_of_its_registry() {
     let expected = ["smtp smtpesmtp", "lmtp smtpesmtp", "pop3 pop3", "imap imap", "nntp nntp", "sieve managesieve"];
     assert_eq!(names.map(|(name, alpn)| format!("{name} {alpn}")).collect::<Vec<_>>(), expected);
 }
+
+#[test]
+fn the_manual_quotes_every_sentence() {
+    let manual = include_str!("../man/starttls-protocols.7").replace("\\(dq", "\"");
+    let policy = Policy { offer: Offer::Add, strict: false, inside: false };
+    for protocol in PROTOCOLS {
+        let mut snooper = (protocol.snooper)(policy);
+        for (command, sentence) in
+            [&b"tag NOOP\r\n"[..], b"\r\n"].iter().flat_map(|line| SENTENCES.map(|one| (line, one)))
+        {
+            // Only SMTP has words that must come before STARTTLS.
+            if sentence == Sentence::TooEarly && !protocol.alpn.contains(&&b"smtp"[..]) {
+                continue;
+            }
+            let mut said = Vec::new();
+            snooper.command(command);
+            snooper.say(sentence, &mut said);
+            let said = String::from_utf8_lossy(&said);
+            let text = said.strip_suffix("\r\n").unwrap_or("no line");
+            let text = text.strip_prefix("tag ").unwrap_or(text);
+            let untagged = text.starts_with("* BAD") && sentence != Sentence::Refused;
+            assert!(untagged || manual.contains(text), "{}: {text}", protocol.name);
+        }
+    }
+}
+
+/// All that the wrapper itself may say.
+const SENTENCES: [Sentence; 9] = [
+    Sentence::GoAhead,
+    Sentence::NotAvailable,
+    Sentence::Argument,
+    Sentence::TooEarly,
+    Sentence::AlreadyActive,
+    Sentence::Refused,
+    Sentence::LineTooLong,
+    Sentence::Failed,
+    Sentence::Goodbye,
+];
 
 /// A client's line of so many bytes.
 fn noop(length: usize) -> String {
