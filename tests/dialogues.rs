@@ -14,7 +14,7 @@ use pure::{Cut, Failure, Report, Way};
 use starttls_protocols::line::MAX_LINE;
 use starttls_protocols::{Offer, PROTOCOLS, Policy, Sentence};
 use starttls_wrapper::dialogue::{MAX_BYTES, MAX_COMMANDS};
-use starttls_wrapper::session::{Outcome, Replayed};
+use starttls_wrapper::session::{Order, Outcome, Replayed, Rules, Session};
 
 const MODES: [Mode; 2] = [Mode::Respawn, Mode::HostPort];
 const CUTS: [Cut; 3] = [Cut::Whole, Cut::Bytes, Cut::Pipelined];
@@ -225,11 +225,19 @@ fn as_many_opening_words_are_snooped_as_the_limit() {
 #[test]
 fn as_many_recorded_bytes_are_snooped_as_the_limit() {
     for (bytes, watched) in [(MAX_BYTES - 1, true), (MAX_BYTES, true), (MAX_BYTES + 1, false)] {
-        let rest = bytes - MAX_LINE - "NOOP\r\n".len() * 2;
+        let rest = bytes - MAX_LINE - "220 mx\r\nNOOP\r\nNOOP\r\n".len();
         let [first, second] = [MAX_LINE, rest].map(|length| "x".repeat(length - "250 \r\n".len()));
         let answer = if watched { "c: 503 5.5.1 EHLO first" } else { "S: 502 what" };
         play_text(&format!("S: 220 mx\nC: NOOP\nS: 250 {first}\nC: NOOP\nS: 250 {second}\nC: STARTTLS\n{answer}\n"));
     }
+}
+
+#[test]
+fn a_greeting_without_end_is_not_watched_for_ever() {
+    let line = format!("S: 220-{}\n", "x".repeat(1018));
+    let text = |lines: usize, answer| format!("{}S: 220 mx\nC: STARTTLS\n{answer}\n", line.repeat(lines));
+    play_text(&text(15, "c: 503 5.5.1 EHLO first"));
+    play_text(&text(16, "S: 502 what"));
 }
 
 #[test]
@@ -301,4 +309,43 @@ fn what_is_not_in_the_notation_is_not_played() {
         let read = std::panic::catch_unwind(|| Dialogue::parse("smtp", "text", text));
         assert_eq!(read.is_err(), !text.is_empty(), "{text}");
     }
+}
+
+#[test]
+fn a_long_first_line_inside_tls_comes_behind_the_replayed_prefix() {
+    let long = "x".repeat(MAX_LINE + 1);
+    play_text(&format!("{SWITCH}C: {long}\ns: EHLO laptop\nS: 250 fresh\nc-\ns: {long}\nS: 500 what\n"));
+}
+
+/// A session that awaits the greeting of its TLS server.
+fn preparing(greeting: &[u8], starttls: &[u8]) -> Session {
+    let (strict, replay, respawn, implicit, transcript) = (false, true, false, false, false);
+    let (protocols, protocol, offer) = (PROTOCOLS, None, Offer::Add);
+    let rules = Rules { protocols, protocol, strict, offer, replay, respawn, implicit, transcript };
+    let mut session = Session::new(rules);
+    session.server_says(greeting);
+    session.client_says(starttls);
+    session.prepared(true);
+    while session.next_order().is_some() {}
+    session
+}
+
+#[test]
+fn a_tls_server_that_closes_behind_its_greeting_breaks_no_go_ahead() {
+    let mut session = preparing(b"+OK\r\n", b"STLS\r\n");
+    session.backend_says(b"+OK\r\n");
+    assert_eq!(session.backend_room(), 0);
+    while session.next_order().is_some() {}
+    session.backend_failed();
+    assert!(session.next_order().is_none());
+}
+
+#[test]
+fn a_tls_server_that_greets_for_ever_is_not_available() {
+    let mut session = preparing(b"\"SIEVE\" \"\"\r\nOK\r\n", b"STARTTLS\r\n");
+    for _ in 0..=MAX_BYTES / 10 {
+        session.backend_says(b"\"X\" \"xx\"\r\n");
+    }
+    let orders: Vec<_> = std::iter::from_fn(|| session.next_order()).collect();
+    assert!(orders.iter().any(|order| matches!(order, Order::DropBackend)), "{orders:?}");
 }

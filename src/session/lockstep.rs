@@ -33,6 +33,9 @@ impl Session {
             _ => self.phase = Phase::Command,
         }
         self.tell_client(out);
+        if !self.inside && self.dialogue.count(&line).is_err() {
+            return self.give_up_snooping(Vec::new(), Vec::new());
+        }
         true
     }
 
@@ -67,14 +70,16 @@ impl Session {
 
     pub(super) fn hear_command(&mut self) -> bool {
         let strict = self.strict();
-        let line = match self.client.next_line() {
-            Ok(Some(line)) => line.to_vec(),
+        let line = match self.client.next_line().map(|line| line.map(<[u8]>::to_vec)) {
+            Ok(Some(line)) => line,
             Ok(None) => return false,
             Err(_) if strict => {
                 self.say(Sentence::LineTooLong);
                 self.close(Outcome::Refused);
                 return true;
             }
+            // What is too long is no opening word; the prefix goes before it as before any other.
+            Err(_) if self.replays_before(Verdict::Unknown) => return true,
             Err(_) => return self.give_up_snooping(Vec::new(), Vec::new()),
         };
         self.judge(line);
@@ -84,11 +89,11 @@ impl Session {
     pub(super) fn judge(&mut self, line: Vec<u8>) {
         let Some((_, snooper)) = self.snooper.as_mut() else { return };
         let verdict = snooper.command(&line);
-        self.note_line(Speaker::Client, &line, matches!(verdict, Verdict::Forward(_) | Verdict::StartTls));
         if self.replays_before(verdict) {
             self.kept = line;
             return;
         }
+        self.note_line(Speaker::Client, &line, matches!(verdict, Verdict::Forward(_) | Verdict::StartTls));
         match verdict {
             Verdict::Forward(effect) => self.forward(line, effect),
             Verdict::StartTls if self.rules.offer == Offer::Remove => self.not_available(),

@@ -5,6 +5,7 @@ use starttls_protocols::{Effect, Greeting, Policy, Protocol, Reply, Sentence, Sn
 
 use super::order::{Order, Outcome, Replayed, Surplus};
 use super::{Phase, Session};
+use crate::dialogue::MAX_BYTES;
 use crate::message::Note;
 
 /// The TLS server, reached but not yet in charge.
@@ -24,10 +25,12 @@ impl Session {
         }
     }
 
-    /// The backend will say no more, or cannot be spoken to; it has not greeted.
+    /// The backend will say no more, or cannot be spoken to; it has not greeted. Behind the go-ahead this is not heard:
+    /// nothing may be said to the client there (law 2).
     pub fn backend_failed(&mut self) {
-        if self.backend.take().is_some() {
+        if self.phase == Phase::Preparing && self.backend.take().is_some() {
             self.not_available();
+            self.advance();
         }
     }
 
@@ -42,6 +45,7 @@ impl Session {
             (true, Some(_)) if self.rules.respawn => self.go_ahead(),
             (true, Some((protocol, _))) => self.backend = Some(Backend::new(*protocol)),
         }
+        self.advance();
     }
 
     /// As [`prepared`](Self::prepared), with a TLS server that is reached now and once more after the handshake, when
@@ -96,6 +100,7 @@ impl Session {
                 Err(_) => break,
             };
             match backend.snooper.greeting(&line, &mut backend.greeting) {
+                Greeting::More if backend.greeting.len() > MAX_BYTES => break,
                 Greeting::More => {}
                 Greeting::Open => return self.go_ahead(),
                 Greeting::Refuses | Greeting::Bars => break,
@@ -111,8 +116,6 @@ impl Session {
         self.phase = Phase::Command;
         if self.strict() || self.inside {
             self.close(Outcome::Refused);
-        } else {
-            self.advance();
         }
     }
 
