@@ -1,0 +1,42 @@
+//! The TLS server at host and port, with the test in its place.
+
+use std::net::{TcpListener, TcpStream};
+
+use super::certificates::Site;
+use super::peer::Peer;
+use super::{PATIENCE, readable, tls};
+
+/// A listening backend.
+pub(crate) struct Backend {
+    listener: TcpListener,
+}
+
+impl Backend {
+    pub(crate) fn new() -> Self {
+        Self { listener: TcpListener::bind("127.0.0.1:0").unwrap() }
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.listener.local_addr().unwrap().port()
+    }
+
+    /// The wrapper's connection, before anything is said.
+    #[track_caller]
+    pub(crate) fn accept(&self) -> TcpStream {
+        assert!(readable(&self.listener, PATIENCE), "nobody connects to the backend");
+        self.listener.accept().unwrap().0
+    }
+
+    /// The wrapper's connection, with TLS, greeted.
+    #[track_caller]
+    pub(crate) fn serve(&self, site: &Site) -> Peer {
+        let mut peer = tls::accept(site, self.accept()).expect("the wrapper shakes hands");
+        peer.says("220 inner.example ESMTP\r\n");
+        peer
+    }
+
+    /// Whether nobody has connected that was not [accepted](Self::accept).
+    pub(crate) fn is_untouched(&self) -> bool {
+        !readable(&self.listener, std::time::Duration::ZERO)
+    }
+}

@@ -1,0 +1,147 @@
+//! Keys and certificates, made for one test each and gone with it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, SignatureAlgorithm, date_time_ymd};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+
+use super::program::program;
+
+/// A directory of its own, removed at the end.
+pub(crate) struct Dir(PathBuf);
+
+/// A key, its certificate for localhost and 127.0.0.1, and who vouches for it; in memory and as files.
+pub(crate) struct Site {
+    pub(crate) dir: Dir,
+    pub(crate) authority: CertificateDer<'static>,
+    pub(crate) certificate: CertificateDer<'static>,
+    pub(crate) key: PrivateKeyDer<'static>,
+}
+
+/// What is wrong with a certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Flaw {
+    None,
+    Expired,
+    WrongName,
+    Untrusted,
+}
+
+impl Site {
+    /// With a P-256 key, and nothing wrong with it.
+    pub(crate) fn new() -> Self {
+        Self::flawed(Flaw::None)
+    }
+
+    pub(crate) fn flawed(flaw: Flaw) -> Self {
+        Self::make(flaw, &rcgen::PKCS_ECDSA_P256_SHA256)
+    }
+
+    pub(crate) fn with_key(algorithm: &'static SignatureAlgorithm) -> Self {
+        Self::make(Flaw::None, algorithm)
+    }
+
+    /// Vouched for by the authority, or where that is the flaw by one that nobody knows.
+    fn make(flaw: Flaw, algorithm: &'static SignatureAlgorithm) -> Self {
+        let names = if flaw == Flaw::WrongName { ["elsewhere.example", "192.0.2.1"] } else { ["localhost", "127.0.0.1"] };
+        let mut params = CertificateParams::new(names.map(str::to_owned)).unwrap();
+        if flaw == Flaw::Expired {
+            params.not_after = date_time_ymd(2020, 1, 1);
+        }
+        let key = KeyPair::generate_for(algorithm).unwrap();
+        let unknown = Authority::new();
+        let authority = if flaw == Flaw::Untrusted { &unknown } else { &*AUTHORITY };
+        let certificate = params.signed_by(&key, &authority.issuer).unwrap();
+        let site = Self {
+            dir: Dir::new(),
+            authority: AUTHORITY.certificate.clone(),
+            certificate: certificate.der().clone(),
+            key: PrivatePkcs8KeyDer::from(key.serialize_der()).into(),
+        };
+        fs::write(site.ca(), &AUTHORITY.pem).unwrap();
+        fs::write(site.cert(), certificate.pem()).unwrap();
+        fs::write(site.key(), key.serialize_pem()).unwrap();
+        site
+    }
+
+    /// The trust anchor's file.
+    pub(crate) fn ca(&self) -> PathBuf {
+        self.dir.file("ca.pem")
+    }
+
+    /// The certificate's file.
+    pub(crate) fn cert(&self) -> PathBuf {
+        self.dir.file("cert.pem")
+    }
+
+    /// The key's file, in PKCS#8.
+    pub(crate) fn key(&self) -> PathBuf {
+        self.dir.file("key.pem")
+    }
+
+    /// The key once more, as `openssl` writes it with these arguments.
+    pub(crate) fn key_by_openssl(&self, arguments: &[&str]) -> PathBuf {
+        self.by_openssl(&self.key(), "key-by-openssl", arguments)
+    }
+
+    /// The certificate once more.
+    pub(crate) fn cert_by_openssl(&self, arguments: &[&str]) -> PathBuf {
+        self.by_openssl(&self.cert(), "cert-by-openssl", arguments)
+    }
+
+    fn by_openssl(&self, file: &Path, name: &str, arguments: &[&str]) -> PathBuf {
+        let out = self.dir.file(name);
+        let mut command = program("openssl");
+        command.args(arguments).arg("-in").arg(file).arg("-out").arg(&out).stderr(Stdio::null());
+        assert!(command.status().unwrap().success(), "openssl {arguments:?} works");
+        out
+    }
+}
+
+impl Dir {
+    pub(crate) fn new() -> Self {
+        static COUNT: AtomicUsize = AtomicUsize::new(0);
+        let name = format!("{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+        fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for Dir {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Who vouches.
+struct Authority {
+    issuer: Issuer<'static, KeyPair>,
+    certificate: CertificateDer<'static>,
+    pem: String,
+}
+
+impl Authority {
+    fn new() -> Self {
+        let mut params = CertificateParams::new([]).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let key = KeyPair::generate().unwrap();
+        let certificate = params.self_signed(&key).unwrap();
+        let (der, pem) = (certificate.der().clone(), certificate.pem());
+        Self { issuer: Issuer::new(params, key), certificate: der, pem }
+    }
+}
+
+static AUTHORITY: LazyLock<Authority> = LazyLock::new(Authority::new);

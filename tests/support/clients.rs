@@ -1,0 +1,112 @@
+//! Clients of others. Each delivers one mail, and the test fails if it says that it could not.
+
+use std::io::Write;
+use std::process::{Command, Stdio};
+
+use super::certificates::Site;
+use super::peer::{Peer, Pipes};
+use super::program::program;
+
+/// How a client comes to a server.
+pub(crate) struct Way<'a> {
+    pub(crate) port: u16,
+    /// The mail's recipient.
+    pub(crate) to: &'a str,
+    /// STARTTLS, with this site or nobody; else plaintext.
+    pub(crate) tls: Option<&'a Site>,
+}
+
+/// A client's name, and how it delivers.
+pub(crate) type Client = (&'static str, fn(&Way<'_>));
+
+pub(crate) fn swaks(way: &Way<'_>) {
+    let mut command = program("swaks");
+    command.args(["--server", "127.0.0.1", "--port", &way.port.to_string(), "--ehlo", "laptop.example"]);
+    command.args(["--from", FROM, "--to", way.to]);
+    if let Some(site) = way.tls {
+        command.args(["--tls", "--tls-verify", "--tls-sni", "localhost", "--tls-ca-path"]).arg(site.ca());
+    }
+    succeed(&mut command, "");
+}
+
+pub(crate) fn curl(way: &Way<'_>) {
+    let mut command = program("curl");
+    command.args(["-4", "-v", "-sS", "--url", &format!("smtp://localhost:{}/laptop.example", way.port)]);
+    command.args(["--mail-from", FROM, "--mail-rcpt", way.to, "--upload-file", "-"]);
+    if let Some(site) = way.tls {
+        command.args(["--ssl-reqd", "--cacert"]).arg(site.ca());
+    }
+    succeed(&mut command, &mail(way.to));
+}
+
+pub(crate) fn msmtp(way: &Way<'_>) {
+    let mut command = program("msmtp");
+    command.args(["-d", "--host=localhost", &format!("--port={}", way.port), "--domain=laptop.example"]);
+    command.args(["--auth=off", &format!("--from={FROM}"), way.to]);
+    match way.tls {
+        Some(site) => {
+            command.args(["--tls=on", "--tls-starttls=on", &format!("--tls-trust-file={}", site.ca().display())]);
+        }
+        None => _ = command.arg("--tls=off"),
+    }
+    succeed(&mut command, &mail(way.to));
+}
+
+pub(crate) fn smtplib(way: &Way<'_>) {
+    let script = r#"
+import smtplib, ssl, sys
+port, to, ca = sys.argv[1:]
+with smtplib.SMTP("localhost", int(port), "laptop.example") as client:
+    if ca:
+        client.starttls(context=ssl.create_default_context(cafile=ca))
+    client.sendmail("a@example.org", [to], "Subject: hello\r\n\r\nhello\r\n")
+"#;
+    let ca = way.tls.map_or_else(Default::default, Site::ca);
+    succeed(program("python3").args(["-IS", "-c", script, &way.port.to_string(), way.to]).arg(ca), "");
+}
+
+/// `openssl s_client` knows STARTTLS and nothing more of SMTP; without TLS the test speaks for itself.
+pub(crate) fn openssl(way: &Way<'_>) {
+    let Some(site) = way.tls else { return dialogue(Peer::connect(way.port), way.to, "220") };
+    let mut command = program("openssl");
+    command.args(["s_client", "-starttls", "smtp", "-connect", &format!("127.0.0.1:{}", way.port)]);
+    command.args(["-quiet", "-verify_return_error", "-verify_hostname", "localhost", "-servername", "localhost"]);
+    command.arg("-CAfile").arg(site.ca());
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let input = std::os::fd::OwnedFd::from(child.stdout.take().unwrap()).into();
+    let output = Some(std::os::fd::OwnedFd::from(child.stdin.take().unwrap()).into());
+    // s_client shows the last line of the plaintext dialogue, where a greeting would stand.
+    dialogue(Peer::new(Pipes { input, output }), way.to, "250");
+    assert!(child.wait().unwrap().success(), "openssl s_client succeeds");
+}
+
+fn dialogue(mut peer: Peer, to: &str, first: &str) {
+    peer.hears_code(first);
+    for (line, code) in [
+        ("EHLO laptop.example", "250"),
+        (&format!("MAIL FROM:<{FROM}>"), "250"),
+        (&format!("RCPT TO:<{to}>"), "250"),
+        ("DATA", "354"),
+        ("Subject: hello\r\n\r\nhello\r\n.", "250"),
+        ("QUIT", "221"),
+    ] {
+        peer.says(format!("{line}\r\n"));
+        peer.hears_code(code);
+    }
+    peer.hears_end();
+}
+
+fn succeed(command: &mut Command, input: &str) {
+    let command = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    let text = [output.stdout, output.stderr].concat();
+    assert!(output.status.success(), "{command:?}: {}\n{}", output.status, String::from_utf8_lossy(&text));
+}
+
+fn mail(to: &str) -> String {
+    format!("From: {FROM}\r\nTo: {to}\r\nSubject: hello\r\n\r\nhello\r\n")
+}
+
+const FROM: &str = "a@example.org";

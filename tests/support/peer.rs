@@ -1,0 +1,177 @@
+//! A voice: says bytes, and insists on the bytes it hears.
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, TcpStream};
+
+use rustls::CommonState;
+
+use super::{PATIENCE, readable};
+
+/// A way to somebody and back.
+pub(crate) trait Transport: Read + Write {
+    /// Says that nothing more will be said.
+    fn finish(&mut self);
+
+    /// The TLS connection, if it is one.
+    fn tls(&self) -> Option<&CommonState> {
+        None
+    }
+}
+
+/// Somebody to speak to.
+pub(crate) struct Peer {
+    transport: Box<dyn Transport>,
+}
+
+impl Peer {
+    pub(crate) fn new(transport: impl Transport + 'static) -> Self {
+        Self { transport: Box::new(transport) }
+    }
+
+    /// Over TCP.
+    pub(crate) fn tcp(stream: TcpStream) -> Self {
+        stream.set_nodelay(true).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_write_timeout(Some(PATIENCE)).unwrap();
+        Self::new(stream)
+    }
+
+    /// A client of the server at this port.
+    pub(crate) fn connect(port: u16) -> Self {
+        Self::tcp(TcpStream::connect(("127.0.0.1", port)).expect("the server listens"))
+    }
+
+    /// Gives up the voice for the way.
+    pub(crate) fn into_transport(self) -> Box<dyn Transport> {
+        self.transport
+    }
+
+    pub(crate) fn tls(&self) -> &CommonState {
+        self.transport.tls().expect("TLS stands")
+    }
+
+    /// Says this, in one write.
+    #[track_caller]
+    pub(crate) fn says(&mut self, bytes: impl AsRef<[u8]>) {
+        self.transport.write_all(bytes.as_ref()).and_then(|()| self.transport.flush()).expect("the peer listens");
+    }
+
+    /// Says that nothing more will be said: end of file, in TLS after close_notify.
+    pub(crate) fn says_no_more(&mut self) {
+        self.transport.finish();
+    }
+
+    /// Hears exactly this next.
+    #[track_caller]
+    pub(crate) fn hears(&mut self, expected: impl AsRef<[u8]>) {
+        let expected = expected.as_ref();
+        let mut heard = Vec::new();
+        let mut buffer = vec![0; expected.len()];
+        while heard.len() < expected.len() {
+            let count = match self.transport.read(&mut buffer[heard.len()..]) {
+                Ok(count) => count,
+                Err(why) => panic!("{why}, after {}; expected {}", shown(&heard), shown(expected)),
+            };
+            heard.extend_from_slice(&buffer[heard.len()..][..count]);
+            let wrong = count == 0 || !expected.starts_with(&heard);
+            assert!(!wrong, "heard {}, expected {}", shown(&heard), shown(expected));
+        }
+    }
+
+    /// Hears nothing more: the end comes next, in TLS by close_notify.
+    #[track_caller]
+    pub(crate) fn hears_end(&mut self) {
+        let rest = self.hears_rest();
+        assert!(rest.is_empty(), "heard {} instead of the end", shown(&rest));
+    }
+
+    /// Hears everything up to the end.
+    #[track_caller]
+    pub(crate) fn hears_rest(&mut self) -> Vec<u8> {
+        let mut heard = Vec::new();
+        if let Err(why) = self.transport.read_to_end(&mut heard) {
+            panic!("{why}, after {}", shown(&heard));
+        }
+        heard
+    }
+
+    /// Hears a whole reply as SMTP has them, and returns its last line.
+    #[track_caller]
+    pub(crate) fn hears_reply(&mut self) -> String {
+        loop {
+            let line = self.hears_line();
+            if line.as_bytes().get(3) != Some(&b'-') {
+                return line;
+            }
+        }
+    }
+
+    /// Hears a reply with this code.
+    #[track_caller]
+    pub(crate) fn hears_code(&mut self, code: &str) {
+        let line = self.hears_reply();
+        assert!(line.starts_with(code), "heard {line:?}, expected {code}");
+    }
+
+    #[track_caller]
+    fn hears_line(&mut self) -> String {
+        let mut line = Vec::new();
+        let mut byte = [0];
+        while !line.ends_with(b"\n") {
+            match self.transport.read(&mut byte) {
+                Ok(1) => line.push(byte[0]),
+                end => panic!("{end:?}, after {}; expected a line", shown(&line)),
+            }
+        }
+        String::from_utf8_lossy(&line).into_owned()
+    }
+}
+
+impl Read for Peer {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.transport.read(buffer)
+    }
+}
+
+impl Transport for TcpStream {
+    fn finish(&mut self) {
+        self.shutdown(Shutdown::Write).expect("the connection stands");
+    }
+}
+
+/// Two pipes, as a prog has them.
+pub(crate) struct Pipes {
+    pub(crate) input: File,
+    pub(crate) output: Option<File>,
+}
+
+impl Read for Pipes {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if !readable(&self.input, PATIENCE) {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        self.input.read(buffer)
+    }
+}
+
+impl Write for Pipes {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.output.as_mut().ok_or(io::ErrorKind::BrokenPipe)?.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Transport for Pipes {
+    fn finish(&mut self) {
+        self.output = None;
+    }
+}
+
+fn shown(bytes: &[u8]) -> String {
+    let start = &bytes[..bytes.len().min(400)];
+    format!("\"{}\"{}", start.escape_ascii(), if start.len() < bytes.len() { "..." } else { "" })
+}

@@ -1,0 +1,65 @@
+//! Processes seen from outside, through /proc.
+
+use std::fs::{self, File};
+use std::io::{Read, Seek, SeekFrom};
+
+/// The direct children of a process.
+pub(crate) fn children(pid: u32) -> Vec<u32> {
+    let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
+    children.split_whitespace().map(|child| child.parse().unwrap()).collect()
+}
+
+/// The session of a keeper: its child that runs the same program.
+pub(crate) fn session_of(keeper: u32) -> u32 {
+    let program = |pid| fs::read_link(format!("/proc/{pid}/exe")).unwrap();
+    let found = children(keeper).into_iter().find(|child| program(*child) == program(keeper));
+    found.expect("the keeper has a session")
+}
+
+/// A field of /proc/PID/status.
+pub(crate) fn status(pid: u32, field: &str) -> String {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
+    line.expect("the field is there").trim().to_owned()
+}
+
+/// The processor time used so far, in ticks of 10 ms.
+pub(crate) fn ticks(pid: u32) -> u64 {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
+    fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
+}
+
+/// Who is alive in this process group.
+pub(crate) fn group(id: u32) -> Vec<u32> {
+    let mut alive = Vec::new();
+    for entry in fs::read_dir("/proc").unwrap() {
+        let Ok(pid) = entry.unwrap().file_name().to_string_lossy().parse() else { continue };
+        let Ok(stat) = fs::read_to_string(format!("/proc/{pid}/stat")) else { continue };
+        let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
+        if fields[0] != "Z" && fields[2] == id.to_string() {
+            alive.push(pid);
+        }
+    }
+    alive
+}
+
+/// Whether the memory of a process holds these bytes.
+pub(crate) fn memory_holds(pid: u32, wanted: &[u8]) -> bool {
+    let mut memory = File::open(format!("/proc/{pid}/mem")).expect("memory can be read: the tests run as root");
+    let maps = fs::read_to_string(format!("/proc/{pid}/maps")).unwrap();
+    let mut scanned = 0;
+    for map in maps.lines().filter(|map| map.contains(" r") && !map.contains("[v")) {
+        let (start, end) = map.split_once(' ').unwrap().0.split_once('-').unwrap();
+        let [start, end] = [start, end].map(|address| u64::from_str_radix(address, 16).unwrap());
+        let mut bytes = vec![0; (end - start) as usize];
+        memory.seek(SeekFrom::Start(start)).unwrap();
+        memory.read_exact(&mut bytes).expect("what is mapped can be read");
+        scanned += bytes.len();
+        if memchr::memmem::find(&bytes, wanted).is_some() {
+            return true;
+        }
+    }
+    assert!(scanned > 0, "something was scanned");
+    false
+}

@@ -1,0 +1,107 @@
+//! Servers of others, and the super-server.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::process::Stdio;
+
+use super::certificates::{Dir, Site};
+use super::program::{Log, Running, path_of, program};
+use super::wrapper::Wrapper;
+
+/// Somebody who listens.
+pub(crate) struct Listening {
+    running: Running,
+    pub(crate) port: u16,
+    /// Configuration, as long as it is needed.
+    _dir: Option<Dir>,
+}
+
+impl Listening {
+    pub(crate) fn log(&self) -> &Log {
+        &self.running.log
+    }
+}
+
+/// The wrapper and its prog under tcpserver, on a free port.
+pub(crate) fn tcpserver(wrapper: &Wrapper, prog: &[&str]) -> Listening {
+    // -1 tells the port; -H -R and -l: nobody is to be asked for names; -c: as many as come.
+    let tcpserver = [&path_of("tcpserver"), "-1", "-H", "-R", "-l", "localhost", "-c", "200", "127.0.0.1", "0"];
+    let mut command = wrapper.command(&tcpserver, prog);
+    let mut running = Running::start(command.stdin(Stdio::null()).stdout(Stdio::piped()));
+    let mut line = String::new();
+    BufReader::new(running.child().stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let port = line.trim().parse().unwrap_or_else(|_| panic!("tcpserver tells no port:\n{}", running.log.text()));
+    Listening { running, port, _dir: None }
+}
+
+/// stunnel: TLS from the first byte, and prog behind it.
+pub(crate) fn stunnel(site: &Site, prog: &[&str]) -> Listening {
+    let dir = Dir::new();
+    let configuration = format!(
+        "foreground = yes\npid =\ndebug = info\n[tls]\naccept = 127.0.0.1:0\ncert = {}\nkey = {}\nexec = {}\nexecArgs = {}\n",
+        site.cert().display(),
+        site.key().display(),
+        prog[0],
+        prog.join(" "),
+    );
+    fs::write(dir.file("stunnel.conf"), configuration).unwrap();
+    let running = Running::start(program("stunnel4").arg(dir.file("stunnel.conf")).stdin(Stdio::null()));
+    running.log.line_with("Accepting new connections");
+    let bound = running.log.line_with("bound to 127.0.0.1:");
+    let port = bound.trim().rsplit(':').next().unwrap().parse().unwrap();
+    Listening { running, port, _dir: Some(dir) }
+}
+
+/// A mail server that knows no TLS.
+pub(crate) struct Mail {
+    pub(crate) name: &'static str,
+    pub(crate) prog: Vec<String>,
+    /// exim4's configuration and spool.
+    dir: Option<Dir>,
+}
+
+impl Mail {
+    pub(crate) fn words(&self) -> Vec<&str> {
+        self.prog.iter().map(String::as_str).collect()
+    }
+
+    /// Makes sure that a mail for this recipient has arrived here, by a server that writes this log.
+    #[track_caller]
+    pub(crate) fn has_received(&self, to: &str, log: &Log) {
+        match &self.dir {
+            None => _ = log.line_with(&format!("RCPT TO:<{to}>")),
+            Some(dir) => {
+                let files = fs::read_dir(dir.file("spool/input")).unwrap();
+                let mut mails = files.map(|file| fs::read_to_string(file.unwrap().path()).unwrap());
+                assert!(mails.any(|mail| mail.contains(&format!("\n{to}\n"))), "no mail to {to} in the spool of exim4");
+            }
+        }
+    }
+}
+
+/// mailfront: takes every mail, and tells its log what it heard.
+pub(crate) fn mailfront() -> Mail {
+    Mail { name: "mailfront", prog: vec![path_of("smtpfront-echo"), "accept".into()], dir: None }
+}
+
+/// exim4: insists on EHLO, and keeps every mail in a queue of its own that nobody runs.
+pub(crate) fn exim4() -> Mail {
+    let dir = Dir::new();
+    let configuration = format!(
+        "primary_hostname = exim.example\n\
+         spool_directory = {0}/spool\n\
+         log_file_path = {0}/log-%s\n\
+         exim_user = root\n\
+         exim_group = root\n\
+         hosts_require_helo = *\n\
+         tls_advertise_hosts =\n\
+         acl_smtp_rcpt = accept\n\
+         queue_only\n\
+         begin routers\n\
+         nowhere:\n  driver = redirect\n  data = :blackhole:\n",
+        dir.path().display()
+    );
+    fs::write(dir.file("exim.conf"), configuration).unwrap();
+    let configuration = dir.file("exim.conf").to_str().unwrap().to_owned();
+    Mail { name: "exim4", prog: vec![path_of("exim4"), "-C".into(), configuration, "-bs".into()], dir: Some(dir) }
+}

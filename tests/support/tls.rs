@@ -1,0 +1,128 @@
+//! TLS as a test wants it: either end, with every choice and every byte in hand. The tests' only door to rustls.
+
+use std::io::{self, Write};
+use std::net::TcpStream;
+use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
+
+use rustls::crypto::aws_lc_rs;
+use rustls::pki_types::ServerName;
+use rustls::{
+    ClientConfig, ClientConnection, CommonState, ConnectionCommon, RootCertStore, ServerConfig, ServerConnection,
+    SideData, StreamOwned, SupportedProtocolVersion,
+};
+
+use super::certificates::Site;
+use super::peer::{Peer, Transport};
+
+pub(crate) use rustls::version::{TLS12, TLS13};
+pub(crate) use rustls::{NamedGroup, ProtocolVersion};
+
+/// A TLS client that trusts the site's authority, and how it shakes hands.
+#[derive(Clone)]
+pub(crate) struct Client {
+    roots: Arc<RootCertStore>,
+    name: &'static str,
+    versions: Vec<&'static SupportedProtocolVersion>,
+    alpn: Vec<Vec<u8>>,
+    groups: Option<Vec<NamedGroup>>,
+}
+
+/// A client's handshake, begun.
+pub(crate) struct Handshake {
+    connection: ClientConnection,
+}
+
+impl Client {
+    pub(crate) fn new(site: &Site) -> Self {
+        let mut roots = RootCertStore::empty();
+        roots.add(site.authority.clone()).unwrap();
+        Self { roots: Arc::new(roots), name: "localhost", versions: vec![&TLS13, &TLS12], alpn: vec![], groups: None }
+    }
+
+    pub(crate) fn named(self, name: &'static str) -> Self {
+        Self { name, ..self }
+    }
+
+    pub(crate) fn versions(self, versions: &[&'static SupportedProtocolVersion]) -> Self {
+        Self { versions: versions.to_vec(), ..self }
+    }
+
+    pub(crate) fn alpn(self, names: &[&str]) -> Self {
+        Self { alpn: names.iter().map(|name| name.as_bytes().to_vec()).collect(), ..self }
+    }
+
+    pub(crate) fn groups(self, groups: &[NamedGroup]) -> Self {
+        Self { groups: Some(groups.to_vec()), ..self }
+    }
+
+    /// Begins the handshake; nothing is sent yet.
+    pub(crate) fn begin(&self) -> Handshake {
+        let mut provider = aws_lc_rs::default_provider();
+        if let Some(groups) = &self.groups {
+            provider.kx_groups.retain(|group| groups.contains(&group.name()));
+        }
+        let mut config = ClientConfig::builder_with_provider(Arc::new(provider))
+            .with_protocol_versions(&self.versions)
+            .unwrap()
+            .with_root_certificates(Arc::clone(&self.roots))
+            .with_no_client_auth();
+        config.alpn_protocols.clone_from(&self.alpn);
+        let name = ServerName::try_from(self.name).unwrap();
+        Handshake { connection: ClientConnection::new(Arc::new(config), name).unwrap() }
+    }
+
+    /// The whole handshake.
+    pub(crate) fn shake(&self, peer: Peer) -> io::Result<Peer> {
+        self.begin().finish(peer)
+    }
+}
+
+impl Handshake {
+    /// The ClientHello, for a client that does not wait for the go-ahead.
+    pub(crate) fn client_hello(&mut self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        self.connection.write_tls(&mut bytes).unwrap();
+        bytes
+    }
+
+    pub(crate) fn finish(mut self, peer: Peer) -> io::Result<Peer> {
+        let mut transport = peer.into_transport();
+        while self.connection.is_handshaking() {
+            self.connection.complete_io(&mut transport)?;
+        }
+        Ok(Peer::new(StreamOwned::new(self.connection, transport)))
+    }
+}
+
+/// The other end: accepts the handshake as this site.
+pub(crate) fn accept(site: &Site, stream: TcpStream) -> io::Result<Peer> {
+    let config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![site.certificate.clone()], site.key.clone_key())
+        .unwrap();
+    let mut connection = ServerConnection::new(Arc::new(config)).unwrap();
+    let mut transport = Peer::tcp(stream).into_transport();
+    while connection.is_handshaking() {
+        connection.complete_io(&mut transport)?;
+    }
+    Ok(Peer::new(StreamOwned::new(connection, transport)))
+}
+
+impl<C, S> Transport for StreamOwned<C, Box<dyn Transport>>
+where
+    C: DerefMut + Deref<Target = ConnectionCommon<S>>,
+    S: SideData + 'static,
+{
+    fn finish(&mut self) {
+        self.conn.send_close_notify();
+        self.flush().expect("the peer listens");
+        self.sock.finish();
+    }
+
+    fn tls(&self) -> Option<&CommonState> {
+        Some(&self.conn)
+    }
+}

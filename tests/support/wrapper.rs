@@ -1,0 +1,219 @@
+//! One wrapper for one session, with the test as its client and as its prog.
+
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::fs::{self, File};
+use std::io::{IoSliceMut, Write};
+use std::mem::MaybeUninit;
+use std::net::{TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use rustix::net::sockopt::socket_peercred;
+use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
+
+use super::certificates::Site;
+use super::peer::{Peer, Pipes};
+use super::program::{Running, path_of};
+use super::{PATIENCE, readable};
+
+/// The program under test.
+pub(crate) const WRAPPER: &str = env!("CARGO_BIN_EXE_starttls-wrapper");
+
+/// A wrapper about to be started.
+pub(crate) struct Wrapper {
+    options: Vec<OsString>,
+    operands: Vec<OsString>,
+    environment: Vec<(String, OsString)>,
+}
+
+/// A wrapper at work.
+pub(crate) struct Session {
+    pub(crate) client: Peer,
+    /// The client's connection as the wrapper has it, shared with the test as a super-server would.
+    pub(crate) shared: TcpStream,
+    pub(crate) wrapper: Running,
+    progs: UnixListener,
+}
+
+/// How it ended.
+#[derive(Debug)]
+pub(crate) struct End {
+    pub(crate) status: i32,
+    pub(crate) log: String,
+}
+
+impl Wrapper {
+    /// `--respawn`, with this site's key and certificate.
+    pub(crate) fn respawn(site: &Site) -> Self {
+        Self::bare(&[]).option("--respawn").site(site)
+    }
+
+    /// `host port`, with a TLS server at this port of localhost that must be this site.
+    pub(crate) fn backend(site: &Site, port: u16) -> Self {
+        Self::bare(&["localhost", &port.to_string()]).option("--backend-ca").option(site.ca()).site(site)
+    }
+
+    /// No option, no key.
+    pub(crate) fn bare(operands: &[&str]) -> Self {
+        Self { options: vec![], operands: operands.iter().map(Into::into).collect(), environment: vec![] }
+    }
+
+    pub(crate) fn option(mut self, word: impl AsRef<OsStr>) -> Self {
+        self.options.push(word.as_ref().to_owned());
+        self
+    }
+
+    pub(crate) fn options(self, words: &[&str]) -> Self {
+        words.iter().fold(self, Self::option)
+    }
+
+    pub(crate) fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
+        self.environment.push((name.to_owned(), value.as_ref().to_owned()));
+        self
+    }
+
+    pub(crate) fn site(self, site: &Site) -> Self {
+        self.env("KEYFILE", site.key()).env("CERTFILE", site.cert())
+    }
+
+    /// Starts it at the end of a TCP connection. The test is prog.
+    pub(crate) fn start(self) -> Session {
+        let (name, progs) = listener();
+        self.start_with(&[&path_of("python3"), "-IS", PROG, &name], progs)
+    }
+
+    /// Starts it with this prog.
+    pub(crate) fn start_prog(self, prog: &[&str]) -> Session {
+        self.start_with(prog, listener().1)
+    }
+
+    fn start_with(self, prog: &[&str], progs: UnixListener) -> Session {
+        let (client, shared) = connection();
+        let descriptor = || Stdio::from(OwnedFd::from(shared.try_clone().unwrap()));
+        let wrapper = Running::start(self.command(&[], prog).stdin(descriptor()).stdout(descriptor()));
+        Session { client: Peer::tcp(client), shared, wrapper, progs }
+    }
+
+    /// The command, behind the words that start it.
+    pub(crate) fn command(&self, before: &[&str], prog: &[&str]) -> Command {
+        let words: Vec<&OsStr> = before.iter().copied().chain([WRAPPER]).map(OsStr::new).collect();
+        let mut command = Command::new(words[0]);
+        command.args(&words[1..]).args(&self.options).arg("--").args(&self.operands).args(prog);
+        for name in OWN_VARIABLES {
+            command.env_remove(name);
+        }
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
+        command
+    }
+}
+
+impl Session {
+    /// The prog the wrapper has started now.
+    #[track_caller]
+    pub(crate) fn server(&self) -> Prog {
+        let log = &self.wrapper.log;
+        assert!(readable(&self.progs, PATIENCE), "no prog was started; the log:\n{}", log.text());
+        let (control, _) = self.progs.accept().unwrap();
+        let mut fds = received(&control).into_iter().map(File::from);
+        let (input, output) = (fds.next().expect("descriptor 0"), fds.next());
+        Prog { peer: Peer::new(Pipes { input, output }), control }
+    }
+
+    /// Whether no prog was started that nobody has asked [for](Self::server).
+    pub(crate) fn has_no_further_server(&self) -> bool {
+        !readable(&self.progs, std::time::Duration::ZERO)
+    }
+
+    /// Greeting and EHLO, as every session begins; to be called where STARTTLS is offered.
+    #[track_caller]
+    pub(crate) fn opening(&mut self) -> Prog {
+        let mut server = self.server();
+        server.says("220 mx.example ESMTP\r\n");
+        self.client.hears("220 mx.example ESMTP\r\n");
+        self.client.says("EHLO laptop\r\n");
+        server.hears("EHLO laptop\r\n");
+        server.says("250-mx.example\r\n250 PIPELINING\r\n");
+        self.client.hears("250-mx.example\r\n250-PIPELINING\r\n250 STARTTLS\r\n");
+        server
+    }
+
+    /// Waits for the end. What the client has not heard is lost.
+    #[track_caller]
+    pub(crate) fn end(self) -> End {
+        let Self { client, shared, mut wrapper, progs } = self;
+        drop((client, shared, progs));
+        let status = wrapper.wait();
+        End { status, log: wrapper.log.whole() }
+    }
+}
+
+/// A prog, in the test's hands.
+pub(crate) struct Prog {
+    peer: Peer,
+    control: UnixStream,
+}
+
+impl Prog {
+    /// The environment it was started with.
+    pub(crate) fn environment(&self) -> BTreeMap<String, String> {
+        let pid = socket_peercred(&self.control).unwrap().pid;
+        let block = fs::read(format!("/proc/{}/environ", pid.as_raw_nonzero())).unwrap();
+        let block = String::from_utf8(block).unwrap();
+        block.split_terminator('\0').filter_map(|v| v.split_once('=')).map(|(n, v)| (n.into(), v.into())).collect()
+    }
+
+    /// Ends with this status.
+    pub(crate) fn exits(mut self, status: u8) {
+        self.control.write_all(&[status]).unwrap();
+    }
+}
+
+impl std::ops::Deref for Prog {
+    type Target = Peer;
+
+    fn deref(&self) -> &Peer {
+        &self.peer
+    }
+}
+
+impl std::ops::DerefMut for Prog {
+    fn deref_mut(&mut self) -> &mut Peer {
+        &mut self.peer
+    }
+}
+
+/// Where progs report, and its name.
+fn listener() -> (String, UnixListener) {
+    static COUNT: AtomicUsize = AtomicUsize::new(0);
+    let name = format!("starttls-wrapper-test-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+    let listener = UnixListener::bind_addr(&SocketAddr::from_abstract_name(&name).unwrap()).unwrap();
+    (name, listener)
+}
+
+/// Both ends of a TCP connection.
+fn connection() -> (TcpStream, TcpStream) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    (client, listener.accept().unwrap().0)
+}
+
+/// The descriptors that come with the first byte.
+fn received(control: &UnixStream) -> Vec<OwnedFd> {
+    assert!(readable(control, PATIENCE), "prog hands over its descriptors");
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
+    let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+    let mut byte = [0];
+    recvmsg(control, &mut [IoSliceMut::new(&mut byte)], &mut ancillary, RecvFlags::CMSG_CLOEXEC).unwrap();
+    let rights = |message| if let RecvAncillaryMessage::ScmRights(fds) = message { Some(fds) } else { None };
+    ancillary.drain().filter_map(rights).flatten().collect()
+}
+
+/// The prog that puts the test in its place.
+const PROG: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/prog.py");
+
+/// What decides about the wrapper must come from the test.
+const OWN_VARIABLES: &[&str] = &["KEYFILE", "CERTFILE", "TLS_UID", "TLS_GID", "PROTO", "TCPREMOTEIP", "TCPREMOTEPORT"];
