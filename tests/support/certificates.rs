@@ -68,6 +68,13 @@ impl Site {
         site
     }
 
+    /// The number that is the secret of a P-256 key, most significant byte first (RFC 5915 section 3, in PKCS#8).
+    pub(crate) fn private_scalar(&self) -> [u8; 32] {
+        let der = self.key.secret_der();
+        let before = memchr::memmem::find(der, b"\x02\x01\x01\x04\x20").expect("an ECPrivateKey");
+        *der[before + 5..].first_chunk().unwrap()
+    }
+
     /// The trust anchor's file.
     pub(crate) fn ca(&self) -> PathBuf {
         self.dir.file("ca.pem")

@@ -13,6 +13,11 @@ pub(crate) trait Transport: Read + Write {
     /// Says that nothing more will be said.
     fn finish(&mut self);
 
+    /// Says close_notify, and gives up TLS for what is below it.
+    fn leave_tls(self: Box<Self>) -> Box<dyn Transport> {
+        panic!("there is no TLS");
+    }
+
     /// The TLS connection, if it is one.
     fn tls(&self) -> Option<&CommonState> {
         None
@@ -26,7 +31,11 @@ pub(crate) struct Peer {
 
 impl Peer {
     pub(crate) fn new(transport: impl Transport + 'static) -> Self {
-        Self { transport: Box::new(transport) }
+        Self::over(Box::new(transport))
+    }
+
+    pub(crate) fn over(transport: Box<dyn Transport>) -> Self {
+        Self { transport }
     }
 
     /// Over TCP.
@@ -42,9 +51,9 @@ impl Peer {
         Self::tcp(TcpStream::connect(("127.0.0.1", port)).expect("the server listens"))
     }
 
-    /// Gives up the voice for the way.
-    pub(crate) fn into_transport(self) -> Box<dyn Transport> {
-        self.transport
+    /// Takes the way, and leaves the peer with nobody.
+    pub(crate) fn take_transport(&mut self) -> Box<dyn Transport> {
+        std::mem::replace(&mut self.transport, Box::new(Pipes { input: File::open("/dev/null").unwrap(), output: None }))
     }
 
     pub(crate) fn tls(&self) -> &CommonState {
@@ -57,9 +66,19 @@ impl Peer {
         self.transport.write_all(bytes.as_ref()).and_then(|()| self.transport.flush()).expect("the peer listens");
     }
 
+    /// Says this to somebody who may be gone.
+    pub(crate) fn says_in_vain(&mut self, bytes: impl AsRef<[u8]>) {
+        let _ = self.transport.write_all(bytes.as_ref()).and_then(|()| self.transport.flush());
+    }
+
     /// Says that nothing more will be said: end of file, in TLS after close_notify.
     pub(crate) fn says_no_more(&mut self) {
         self.transport.finish();
+    }
+
+    /// Says close_notify, and goes on in plaintext.
+    pub(crate) fn leaves_tls(&mut self) {
+        self.transport = self.take_transport().leave_tls();
     }
 
     /// Hears exactly this next.

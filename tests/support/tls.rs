@@ -73,7 +73,7 @@ impl Client {
     }
 
     /// The whole handshake.
-    pub(crate) fn shake(&self, peer: Peer) -> io::Result<Peer> {
+    pub(crate) fn shake(&self, peer: &mut Peer) -> io::Result<()> {
         self.begin().finish(peer)
     }
 }
@@ -86,12 +86,17 @@ impl Handshake {
         bytes
     }
 
-    pub(crate) fn finish(mut self, peer: Peer) -> io::Result<Peer> {
-        let mut transport = peer.into_transport();
+    /// From here on the peer is spoken to in TLS; or without it, if the handshake fails.
+    pub(crate) fn finish(mut self, peer: &mut Peer) -> io::Result<()> {
+        let mut transport = peer.take_transport();
         while self.connection.is_handshaking() {
-            self.connection.complete_io(&mut transport)?;
+            if let Err(why) = self.connection.complete_io(&mut transport) {
+                *peer = Peer::over(transport);
+                return Err(why);
+            }
         }
-        Ok(Peer::new(StreamOwned::new(self.connection, transport)))
+        *peer = Peer::new(StreamOwned::new(self.connection, transport));
+        Ok(())
     }
 }
 
@@ -104,7 +109,7 @@ pub(crate) fn accept(site: &Site, stream: TcpStream) -> io::Result<Peer> {
         .with_single_cert(vec![site.certificate.clone()], site.key.clone_key())
         .unwrap();
     let mut connection = ServerConnection::new(Arc::new(config)).unwrap();
-    let mut transport = Peer::tcp(stream).into_transport();
+    let mut transport = Peer::tcp(stream).take_transport();
     while connection.is_handshaking() {
         connection.complete_io(&mut transport)?;
     }
@@ -113,13 +118,19 @@ pub(crate) fn accept(site: &Site, stream: TcpStream) -> io::Result<Peer> {
 
 impl<C, S> Transport for StreamOwned<C, Box<dyn Transport>>
 where
-    C: DerefMut + Deref<Target = ConnectionCommon<S>>,
+    C: DerefMut + Deref<Target = ConnectionCommon<S>> + 'static,
     S: SideData + 'static,
 {
     fn finish(&mut self) {
         self.conn.send_close_notify();
         self.flush().expect("the peer listens");
         self.sock.finish();
+    }
+
+    fn leave_tls(mut self: Box<Self>) -> Box<dyn Transport> {
+        self.conn.send_close_notify();
+        self.flush().expect("the peer listens");
+        self.sock
     }
 
     fn tls(&self) -> Option<&CommonState> {

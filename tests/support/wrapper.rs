@@ -15,13 +15,20 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use rustix::net::sockopt::socket_peercred;
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 
+use super::backend::Backend;
 use super::certificates::Site;
 use super::peer::{Peer, Pipes};
 use super::program::{Running, path_of};
-use super::{PATIENCE, readable};
+use super::{PATIENCE, readable, tls};
 
 /// The program under test.
 pub(crate) const WRAPPER: &str = env!("CARGO_BIN_EXE_starttls-wrapper");
+
+/// The last plaintext line of a session that comes to TLS.
+pub(crate) const GO_AHEAD: &str = "220 2.0.0 Ready to start TLS\r\n";
+
+/// What the client hears if TLS cannot be had.
+pub(crate) const NOT_AVAILABLE: &str = "454 4.7.0 TLS not available due to temporary reason\r\n";
 
 /// A wrapper about to be started.
 pub(crate) struct Wrapper {
@@ -141,6 +148,37 @@ impl Session {
         server
     }
 
+    /// STARTTLS and the handshake; nobody has served inside TLS yet.
+    #[track_caller]
+    pub(crate) fn starttls(&mut self, tls: &tls::Client) {
+        self.client.says("STARTTLS\r\n");
+        self.client.hears(GO_AHEAD);
+        tls.shake(&mut self.client).expect("the wrapper shakes hands");
+    }
+
+    /// The same with a backend, which has greeted.
+    #[track_caller]
+    pub(crate) fn starttls_to(&mut self, backend: &Backend, site: &Site) -> Peer {
+        self.client.says("STARTTLS\r\n");
+        let server = backend.serve(site);
+        self.client.hears(GO_AHEAD);
+        tls::Client::new(site).shake(&mut self.client).expect("the wrapper shakes hands");
+        server
+    }
+
+    /// The prog that serves inside TLS; it has greeted.
+    #[track_caller]
+    pub(crate) fn fresh_server(&self) -> Prog {
+        let mut server = self.server();
+        server.says("220 fresh.example ESMTP\r\n");
+        server
+    }
+
+    /// The client's name in the log.
+    pub(crate) fn client_name(&self) -> String {
+        self.shared.peer_addr().unwrap().to_string()
+    }
+
     /// Waits for the end. What the client has not heard is lost.
     #[track_caller]
     pub(crate) fn end(self) -> End {
@@ -158,10 +196,13 @@ pub(crate) struct Prog {
 }
 
 impl Prog {
+    pub(crate) fn pid(&self) -> u32 {
+        socket_peercred(&self.control).unwrap().pid.as_raw_nonzero().get().unsigned_abs()
+    }
+
     /// The environment it was started with.
     pub(crate) fn environment(&self) -> BTreeMap<String, String> {
-        let pid = socket_peercred(&self.control).unwrap().pid;
-        let block = fs::read(format!("/proc/{}/environ", pid.as_raw_nonzero())).unwrap();
+        let block = fs::read(format!("/proc/{}/environ", self.pid())).unwrap();
         let block = String::from_utf8(block).unwrap();
         block.split_terminator('\0').filter_map(|v| v.split_once('=')).map(|(n, v)| (n.into(), v.into())).collect()
     }
