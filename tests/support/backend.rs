@@ -1,6 +1,9 @@
 //! The TLS server at host and port, with the test in its place.
 
-use std::net::{TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
+
+use rustix::net::{AddressFamily, SocketType, bind, getsockname, socket};
 
 use super::certificates::Site;
 use super::peer::Peer;
@@ -38,5 +41,22 @@ impl Backend {
     /// Whether nobody has connected that was not [accepted](Self::accept).
     pub(crate) fn is_untouched(&self) -> bool {
         !readable(&self.listener, std::time::Duration::ZERO)
+    }
+}
+
+/// A port where nobody listens, and nobody else can.
+pub(crate) struct ClosedPort {
+    socket: OwnedFd,
+}
+
+impl ClosedPort {
+    pub(crate) fn new() -> Self {
+        let socket = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+        bind(&socket, &SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0)).unwrap();
+        Self { socket }
+    }
+
+    pub(crate) fn number(&self) -> u16 {
+        SocketAddrV4::try_from(getsockname(&self.socket).unwrap()).unwrap().port()
     }
 }

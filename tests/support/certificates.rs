@@ -53,7 +53,7 @@ impl Site {
             params.not_after = date_time_ymd(2020, 1, 1);
         }
         let key = KeyPair::generate_for(algorithm).unwrap();
-        let unknown = Authority::new();
+        let unknown = Authority::new("another authority");
         let authority = if flaw == Flaw::Untrusted { &unknown } else { &*AUTHORITY };
         let certificate = params.signed_by(&key, &authority.issuer).unwrap();
         let site = Self {
@@ -141,10 +141,10 @@ struct Authority {
 }
 
 impl Authority {
-    fn new() -> Self {
+    fn new(name: &str) -> Self {
         let mut params = CertificateParams::new([]).unwrap();
         // OpenSSL takes a certificate for self-signed if issuer and subject have one name.
-        params.distinguished_name.push(DnType::CommonName, "an authority");
+        params.distinguished_name.push(DnType::CommonName, name);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let key = KeyPair::generate().unwrap();
         let certificate = params.self_signed(&key).unwrap();
@@ -153,4 +153,4 @@ impl Authority {
     }
 }
 
-static AUTHORITY: LazyLock<Authority> = LazyLock::new(Authority::new);
+static AUTHORITY: LazyLock<Authority> = LazyLock::new(|| Authority::new("an authority"));

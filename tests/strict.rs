@@ -1,0 +1,140 @@
+//! `--require-tls`: before TLS the opening words, and nothing else reaches prog.
+
+mod support;
+
+use std::time::{Duration, Instant};
+
+use support::certificates::Site;
+use support::tls;
+use support::wrapper::{GO_AHEAD, Wrapper};
+
+const REFUSED: &str = "530 5.7.0 Must issue a STARTTLS command first\r\n";
+
+#[test]
+fn what_is_no_opening_word_is_refused_and_never_reaches_prog() {
+    let site = Site::new();
+    let mut session = Wrapper::respawn(&site).option("-r").start();
+    let mut server = session.opening();
+    for refused in ["MAIL FROM:<a@b>", "AUTH PLAIN AGEAYg==", "XYZZY", "HELO a", "RSET", "VRFY a", "DATA", "STARTTLSX"] {
+        session.client.says(format!("{refused}\r\n"));
+        session.client.hears(REFUSED);
+    }
+    session.client.says("NOOP\r\n");
+    server.hears("NOOP\r\n");
+    server.says("250 ok\r\n");
+    session.client.hears("250 ok\r\n");
+    session.starttls(&tls::Client::new(&site));
+    server.hears_end();
+    let mut server = session.fresh_server();
+    for line in ["EHLO laptop\r\n", "AUTH PLAIN AGEAYg==\r\n", "MAIL FROM:<a@b>\r\n"] {
+        session.client.says(line);
+        server.hears(line);
+        server.says("250 ok\r\n");
+        session.client.hears("250 ok\r\n");
+    }
+}
+
+#[test]
+fn authentication_is_not_offered() {
+    let site = Site::new();
+    let mut session = Wrapper::respawn(&site).option("-r").start();
+    let mut server = session.server();
+    server.says("220 mx.example ESMTP\r\n");
+    session.client.hears("220 mx.example ESMTP\r\n");
+    session.client.says("EHLO laptop\r\n");
+    server.hears("EHLO laptop\r\n");
+    server.says("250-mx.example\r\n250-AUTH PLAIN LOGIN\r\n250-AUTH=PLAIN\r\n250 auth CRAM-MD5\r\n");
+    session.client.hears("250-mx.example\r\n250 STARTTLS\r\n");
+}
+
+#[test]
+fn the_tenth_refusal_closes() {
+    let site = Site::new();
+    let mut session = Wrapper::respawn(&site).option("-r").start();
+    let mut server = session.opening();
+    session.client.says("MAIL FROM:<a@b>\r\n".repeat(12));
+    session.client.hears(REFUSED.repeat(9));
+    session.client.hears_code("421");
+    session.client.hears_end();
+    server.hears_end();
+}
+
+#[test]
+fn the_deadline_closes() {
+    let (site, limit) = (Site::new(), Duration::from_millis(300));
+    let began = Instant::now();
+    let mut session = Wrapper::respawn(&site).options(&["-r", "--tls-deadline", "300"]).start();
+    let mut server = session.opening();
+    session.client.hears_code("421");
+    session.client.hears_end();
+    assert!(began.elapsed() >= limit);
+    server.hears_end();
+    drop(server);
+    assert_eq!(session.end().status, 99);
+}
+
+#[test]
+fn tls_that_came_in_time_is_not_cut_off() {
+    let site = Site::new();
+    let mut session = Wrapper::respawn(&site).options(&["-r", "--tls-deadline", "300"]).start();
+    let began = Instant::now();
+    let _plaintext_server = session.opening();
+    session.starttls(&tls::Client::new(&site));
+    let mut server = session.fresh_server();
+    // A dialogue that outlasts the deadline.
+    while began.elapsed() < Duration::from_millis(600) {
+        session.client.says("EHLO laptop\r\n");
+        server.hears("EHLO laptop\r\n");
+        server.says("250 ok\r\n");
+        session.client.hears("250 ok\r\n");
+    }
+}
+
+#[test]
+fn a_line_that_servers_would_cut_otherwise_ends_the_session() {
+    let site = Site::new();
+    for line in ["NOOP\0\r\n", "NO\rOP\r\n", "NOOP \rMAIL FROM:<a@b>\r\n"] {
+        let mut session = Wrapper::respawn(&site).option("-r").start();
+        let mut server = session.opening();
+        session.client.says(line);
+        session.client.hears(REFUSED);
+        session.client.hears_end();
+        server.hears_end();
+    }
+}
+
+#[test]
+fn a_line_that_is_too_long_ends_the_session() {
+    let site = Site::new();
+    let mut session = Wrapper::respawn(&site).option("-r").start();
+    let mut server = session.opening();
+    session.client.says(format!("NOOP {}\r\n", "x".repeat(10_000)));
+    session.client.hears("500 5.5.2 Line too long\r\n");
+    session.client.hears_end();
+    server.hears_end();
+}
+
+#[test]
+fn an_unknown_greeting_ends_the_session() {
+    let site = Site::new();
+    let mut session = Wrapper::respawn(&site).option("-r").start();
+    let mut server = session.server();
+    server.says("HELLO, who is there?\r\n");
+    session.client.hears_end();
+    server.hears_end();
+    drop(server);
+    let end = session.end();
+    assert!(end.log.contains("unable to tell the protocol by its greeting: HELLO, who is there?"), "{}", end.log);
+}
+
+#[test]
+fn injected_plaintext_is_no_way_in() {
+    let site = Site::new();
+    let mut session = Wrapper::respawn(&site).option("-r").start();
+    let mut server = session.opening();
+    session.client.says("STARTTLS\r\nMAIL FROM:<evil@example.org>\r\n");
+    session.client.hears(GO_AHEAD);
+    assert_eq!(session.client.hears_rest().first(), Some(&21), "an alert");
+    server.hears_end();
+    assert!(session.has_no_further_server());
+}
