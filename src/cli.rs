@@ -10,6 +10,7 @@ use starttls_protocols::{PROTOCOLS, Protocol};
 use crate::address::Address;
 use crate::keys::Files;
 use crate::message::Error;
+use crate::sandbox::{Demand, Walls};
 use crate::tls::Lowest;
 
 /// What the command line asks for.
@@ -54,8 +55,17 @@ pub struct Config {
     pub files: Option<Files>,
     /// TLS_UID and TLS_GID.
     pub ids: Option<(u32, u32)>,
+    /// `--sandbox`.
+    pub sandbox: Demand,
     /// `${PROTO}REMOTEIP` and `${PROTO}REMOTEPORT`.
     pub remote: Option<String>,
+}
+
+impl Config {
+    /// What surrounds session and keeper.
+    pub fn walls(&self) -> Walls {
+        Walls { ids: self.ids, demand: self.sandbox, verbosity: self.verbosity }
+    }
 }
 
 /// Who serves the client inside TLS.
@@ -138,6 +148,7 @@ struct Options {
     handshake_timeout: Option<Duration>,
     tls_min: Lowest,
     keep_environment: bool,
+    sandbox: Demand,
     verbosity: Option<u8>,
 }
 
@@ -156,6 +167,7 @@ impl Options {
             "--no-advertise" => self.no_advertise = true,
             "-K" => self.handshake_timeout = Some(milliseconds(option, parser)?),
             "--tls-min" => self.tls_min = lowest(&text(option, parser)?)?,
+            "--sandbox" => self.sandbox = demand(&text(option, parser)?)?,
             "-Z" => self.keep_environment = true,
             "-z" => self.keep_environment = false,
             "-v" => self.verbosity = Some(number(option, parser)?),
@@ -184,6 +196,7 @@ impl Options {
             verbosity: self.verbosity.unwrap_or(1),
             files: files(env),
             ids: ids(env)?,
+            sandbox: self.sandbox,
             remote: remote(env),
         })
     }
@@ -266,6 +279,14 @@ fn backend_tls(mode: &str) -> Result<BackendTls, Error> {
     }
 }
 
+fn demand(word: &str) -> Result<Demand, Error> {
+    match word {
+        "try" => Ok(Demand::Try),
+        "require" => Ok(Demand::Require),
+        _ => Err(Error::Usage(format!("--sandbox wants try or require, not {word}"))),
+    }
+}
+
 fn files(env: &dyn Fn(&str) -> Option<OsString>) -> Option<Files> {
     Some(Files { key: env("KEYFILE")?.into(), chain: env("CERTFILE")?.into() })
 }
@@ -326,6 +347,7 @@ TLS with the client:
       --tls-min 1.2|1.3  lowest version (1.2)
 the rest:
   -Z, -z                 keep the wrapper's variables in prog's environment; remove them (-z)
+      --sandbox WORD     without Landlock or seccomp: try goes on, require does not (try)
   -v N                   0 fatal, 1 warnings, 2 one line a session, 3 transcript (1)
       --help, --version
 

@@ -10,20 +10,25 @@ use std::process::{Child, Command, Stdio};
 
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
 use rustix::pipe::{PipeFlags, pipe_with};
-use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
+use rustix::process::{Pid, Signal, kill_process};
 
 use crate::cli::{self, Backend, Config, Inside};
 use crate::client::Client;
 use crate::keys;
 use crate::message::{self, Error};
-use crate::sandbox;
+use crate::signals::{self, Signals};
 use crate::tls::Identity;
 use crate::window::{Ask, Chain, Window};
+
+mod ending;
 
 /// The keeper of one session.
 pub struct Keeper<'a> {
     config: &'a Config,
     window: Window,
+    signals: Signals,
+    /// The signal this process was told to end by.
+    told: Option<Signal>,
     identity: Option<Identity>,
     prog: Option<Child>,
     /// The plaintext prog, told to end.
@@ -48,7 +53,10 @@ struct Tries(u8);
 
 impl<'a> Keeper<'a> {
     /// A keeper that has given nothing yet.
-    pub fn new(config: &'a Config, window: Window) -> Self {
+    ///
+    /// # Errors
+    /// [`Error::System`].
+    pub fn new(config: &'a Config, window: Window) -> Result<Self, Error> {
         let left = Allowance {
             plaintext_prog: !config.implicit,
             tls_prog: matches!(config.inside, Inside::Respawn),
@@ -58,7 +66,8 @@ impl<'a> Keeper<'a> {
             chain: true,
             signature: true,
         };
-        Self { config, window, identity: None, prog: None, retired: None, left, failure: None }
+        let signals = Signals::listen()?;
+        Ok(Self { config, window, signals, told: None, identity: None, prog: None, retired: None, left, failure: None })
     }
 
     /// Serves the session until it asks for nothing more, then waits for its end and prog's. Returns the exit status.
@@ -71,25 +80,27 @@ impl<'a> Keeper<'a> {
             // It broke the rules, so it is an attacker's.
             let _ = kill_process(session, Signal::KILL);
         }
-        let ended = wait_for(session);
+        let ended = self.end_of_session(session);
         client.release();
-        if ended.is_err() {
-            self.retire();
-        }
         self.bury();
-        let of_prog = self.prog.take().map(|mut prog| prog.wait());
+        let of_prog = self.end_of_prog(ended.is_err());
+        if let Some(signal) = self.told {
+            signals::end_by(signal);
+        }
         served?;
         if let Some(failure) = self.failure.take() {
             return Err(failure);
         }
-        match (ended?, of_prog) {
-            (0, Some(status)) => Ok(exit_code(status.map_err(Error::system("wait for prog"))?)),
+        match (ended?, of_prog?) {
+            (0, Some(status)) => Ok(exit_code(status)),
             (status, _) => Ok(status),
         }
     }
 
     fn serve(&mut self) -> Result<(), Error> {
-        while let Some(ask) = self.window.next_ask()? {
+        while self.session_speaks()?
+            && let Some(ask) = self.window.next_ask()?
+        {
             let answered = match ask {
                 Ask::Release => return self.release(),
                 Ask::Spawn(variables) => self.spawn(variables),
@@ -122,11 +133,11 @@ impl<'a> Keeper<'a> {
         self.window.refuse()
     }
 
-    /// Forgets the key and becomes nobody: nothing more can be asked.
+    /// Forgets the key and locks itself in: nothing more can be asked.
     fn release(&mut self) -> Result<(), Error> {
         self.identity = None;
         self.bury();
-        sandbox::drop_privileges(self.config.ids)
+        self.config.walls().confine_keeper()
     }
 
     fn spawn(&mut self, variables: Option<Vec<String>>) -> Result<(), Error> {
@@ -247,18 +258,6 @@ fn sealed(parts: &[impl AsRef<[u8]>]) -> io::Result<OwnedFd> {
     fcntl_add_seals(&file, SealFlags::SEAL | SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE)?;
     rustix::fs::seek(&file, rustix::fs::SeekFrom::Start(0))?;
     Ok(file)
-}
-
-fn wait_for(session: Pid) -> Result<u8, Error> {
-    let (_, status) = waitpid(Some(session), WaitOptions::empty())
-        .map_err(Error::system("wait for the session"))?
-        .ok_or_else(|| Error::Impossible("the session did not end".into()))?;
-    match (status.exit_status(), status.terminating_signal()) {
-        (Some(code), _) => Ok(u8::try_from(code).unwrap_or(u8::MAX)),
-        (None, signal) => {
-            Err(Error::Impossible(format!("the session was killed by signal {}", signal.unwrap_or_default())))
-        }
-    }
 }
 
 fn exit_code(status: std::process::ExitStatus) -> u8 {
