@@ -161,7 +161,7 @@ impl Window {
             control.push(SendAncillaryMessage::ScmRights(fds));
         }
         let packet = [IoSlice::new(&[GRANTED]), IoSlice::new(bytes)];
-        sendmsg(&self.0, &packet, &mut control, SendFlags::NOSIGNAL).map_err(Error::system("answer the session"))?;
+        sendmsg(&self.0, &packet, &mut control, AT_ONCE).map_err(Error::system("answer the session"))?;
         Ok(())
     }
 
@@ -175,7 +175,7 @@ impl Window {
     /// # Errors
     /// The session is gone.
     pub fn refuse(&self) -> Result<(), Error> {
-        send(&self.0, &[REFUSED], SendFlags::NOSIGNAL).map_err(Error::system("answer the session"))?;
+        send(&self.0, &[REFUSED], AT_ONCE).map_err(Error::system("answer the session"))?;
         Ok(())
     }
 
@@ -297,6 +297,9 @@ fn keeper_gone() -> Error {
 /// The first byte of an answer.
 const GRANTED: u8 = b'+';
 const REFUSED: u8 = b'-';
+
+/// One answer always fits. A session that does not read what it asked for shall not keep the keeper waiting.
+const AT_ONCE: SendFlags = SendFlags::NOSIGNAL.union(SendFlags::DONTWAIT);
 
 /// The highest descriptor that is closed one by one.
 const MAX_INHERITED: u32 = 1023;

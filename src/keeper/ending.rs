@@ -33,7 +33,7 @@ impl Keeper<'_> {
             }
             // After the release it may be another user's, and out of reach; its walls stand, and the window is closed.
             if until.is_some_and(|until| until <= Instant::now()) && kill_process(session, Signal::KILL).is_err() {
-                return Err(Error::Impossible("the session does not end".into()));
+                return Err(Error::Impossible("the session did not end".into()));
             }
             self.signals.wait(None, until)?;
             if self.is_told_to_end() {

@@ -20,70 +20,74 @@ pub(super) static SESSION: [sock_filter; length(SESSION_CALLS)] = program(SESSIO
 pub(super) static KEEPER: [sock_filter; length(KEEPER_CALLS)] = program(KEEPER_CALLS);
 
 const SESSION_CALLS: &[Call] = &[
-    call(libc::SYS_read, Allow, "from client and server, and the anchors"),
-    call(libc::SYS_write, Allow, "to client and server, and messages to standard error"),
-    #[cfg(target_arch = "x86_64")]
-    call(libc::SYS_epoll_wait, Allow, "mio waits"),
-    #[cfg(target_arch = "aarch64")]
-    call(libc::SYS_epoll_pwait, Allow, "mio waits"),
-    call(libc::SYS_splice, Allow, "plaintext passes through without a copy"),
-    call(libc::SYS_futex, If(PRIVATE_FUTEX), "aws-lc and std wake who waits for an initialisation: nobody"),
-    call(libc::SYS_sendto, If(UNADDRESSED), "asks through the window"),
-    call(libc::SYS_recvfrom, Allow, "the length of an answer through the window"),
-    call(libc::SYS_recvmsg, Allow, "an answer through the window, and descriptors"),
-    call(libc::SYS_close, Allow, "descriptors"),
-    call(libc::SYS_epoll_ctl, Allow, "mio watches descriptors, and no longer"),
-    call(libc::SYS_fcntl, If(SESSION_FCNTL), "one descriptor for both directions; debug builds look before they close"),
-    call(libc::SYS_ioctl, If(NON_BLOCKING), "descriptors become non-blocking"),
-    call(libc::SYS_shutdown, Allow, "half-close"),
-    call(libc::SYS_getsockopt, If(SOCKET_TYPE), "whether the client is a socket, on which a RST would do harm"),
-    call(libc::SYS_getrandom, Allow, "aws-lc and std seed their generators"),
-    call(libc::SYS_brk, Allow, "malloc"),
-    call(libc::SYS_mmap, If(ANONYMOUS), "malloc; aws-lc's page that is wiped on fork; never code, never a file"),
-    call(libc::SYS_munmap, Allow, "malloc; std at exit"),
-    call(libc::SYS_mremap, Allow, "malloc"),
-    call(libc::SYS_madvise, Allow, "malloc; aws-lc's page that is wiped on fork"),
-    call(libc::SYS_clock_gettime, Allow, "deadlines, where the vDSO does not answer"),
-    call(libc::SYS_newfstatat, Absent, "aws-lc looks for /dev/sysgenid, and goes on without"),
-    call(libc::SYS_sigaltstack, Allow, "std at exit"),
-    call(libc::SYS_exit_group, Allow, "the end"),
+    call(libc::SYS_read, Allow),                 // from client and server, and the anchors
+    call(libc::SYS_write, Allow),                // to client and server, and messages to standard error
+    call(SYS_EPOLL_WAIT, Allow),                 // mio waits
+    call(libc::SYS_splice, Allow),               // plaintext passes through without a copy
+    call(libc::SYS_futex, If(PRIVATE_FUTEX)),    // aws-lc and std, at the end of an initialisation
+    call(libc::SYS_sendto, If(UNADDRESSED)),     // asks through the window
+    call(libc::SYS_recvfrom, Allow),             // the length of an answer through the window
+    call(libc::SYS_recvmsg, Allow),              // an answer through the window, and descriptors
+    call(libc::SYS_close, Allow),                // descriptors
+    call(libc::SYS_epoll_ctl, Allow),            // mio watches descriptors, and no longer
+    call(libc::SYS_fcntl, If(SESSION_FCNTL)),    // a second descriptor for one connection
+    call(libc::SYS_ioctl, If(NON_BLOCKING)),     // descriptors become non-blocking
+    call(libc::SYS_shutdown, Allow),             // half-close
+    call(libc::SYS_getsockopt, If(SOCKET_TYPE)), // whether the client is a socket, on which a RST would do harm
+    call(libc::SYS_getrandom, Allow),            // aws-lc and std seed their generators
+    call(libc::SYS_brk, Allow),                  // malloc
+    call(libc::SYS_mmap, If(ANONYMOUS)),         // malloc, aws-lc; never code, never a file
+    call(libc::SYS_munmap, Allow),               // malloc; std at exit
+    call(libc::SYS_mremap, Allow),               // malloc
+    call(libc::SYS_madvise, Allow),              // malloc; aws-lc's page that a fork wipes
+    call(libc::SYS_clock_gettime, Allow),        // deadlines, where the vDSO does not answer
+    call(libc::SYS_newfstatat, Absent),          // aws-lc looks for /dev/sysgenid, and goes on without
+    call(libc::SYS_sigaltstack, Allow),          // std at exit
+    call(libc::SYS_exit_group, Allow),           // the end
 ];
 
 const KEEPER_CALLS: &[Call] = &[
-    call(libc::SYS_ppoll, Allow, "waits for a signal"),
-    call(libc::SYS_restart_syscall, Allow, "goes on waiting after a stop"),
-    call(libc::SYS_wait4, Allow, "session and prog"),
-    call(libc::SYS_read, Allow, "the pipe that signals write to"),
-    call(libc::SYS_write, Allow, "the pipe that signals write to, and messages to standard error"),
-    call(libc::SYS_rt_sigreturn, Allow, "a signal was heard"),
-    call(libc::SYS_close, Allow, "descriptors"),
-    call(libc::SYS_fcntl, If(KEEPER_FCNTL), "the client's flags are put back; debug builds look before they close"),
-    call(libc::SYS_shutdown, Allow, "closes the window"),
-    call(libc::SYS_kill, Allow, "a signal is passed on to prog"),
-    call(libc::SYS_clock_gettime, Allow, "patience, where the vDSO does not answer"),
-    call(libc::SYS_brk, Allow, "malloc"),
-    call(libc::SYS_mmap, If(ANONYMOUS), "malloc; never code, never a file"),
-    call(libc::SYS_munmap, Allow, "malloc; std at exit"),
-    call(libc::SYS_mremap, Allow, "malloc"),
-    call(libc::SYS_madvise, Allow, "malloc"),
-    call(libc::SYS_futex, If(PRIVATE_FUTEX), "std"),
-    call(libc::SYS_rt_sigaction, Allow, "ends by the signal that it was sent"),
-    call(libc::SYS_rt_sigprocmask, Allow, "ends by the signal that it was sent"),
-    call(libc::SYS_gettid, Allow, "ends by the signal that it was sent"),
-    call(libc::SYS_getpid, Allow, "ends by the signal that it was sent"),
-    call(libc::SYS_tgkill, Allow, "ends by the signal that it was sent"),
-    call(libc::SYS_sigaltstack, Allow, "std at exit"),
-    call(libc::SYS_exit_group, Allow, "the end"),
+    call(libc::SYS_ppoll, Allow),             // waits for a signal
+    call(libc::SYS_restart_syscall, Allow),   // goes on waiting after a stop
+    call(libc::SYS_wait4, Allow),             // session and prog
+    call(libc::SYS_read, Allow),              // the pipe that signals write to
+    call(libc::SYS_write, Allow),             // the pipe that signals write to, and messages to standard error
+    call(libc::SYS_rt_sigreturn, Allow),      // a signal was heard
+    call(libc::SYS_close, Allow),             // descriptors
+    call(libc::SYS_fcntl, If(KEEPER_FCNTL)),  // the client's flags are put back
+    call(libc::SYS_shutdown, Allow),          // closes the window
+    call(libc::SYS_kill, Allow),              // a signal is passed on to prog
+    call(libc::SYS_clock_gettime, Allow),     // patience, where the vDSO does not answer
+    call(libc::SYS_brk, Allow),               // malloc
+    call(libc::SYS_mmap, If(ANONYMOUS)),      // malloc; never code, never a file
+    call(libc::SYS_munmap, Allow),            // malloc; std at exit
+    call(libc::SYS_mremap, Allow),            // malloc
+    call(libc::SYS_madvise, Allow),           // malloc
+    call(libc::SYS_futex, If(PRIVATE_FUTEX)), // std
+    call(libc::SYS_rt_sigaction, Allow),      // ends by the signal that it was sent
+    call(libc::SYS_rt_sigprocmask, Allow),    // ends by the signal that it was sent
+    call(libc::SYS_gettid, Allow),            // ends by the signal that it was sent
+    call(libc::SYS_getpid, Allow),            // ends by the signal that it was sent
+    call(libc::SYS_tgkill, Allow),            // ends by the signal that it was sent
+    call(libc::SYS_sigaltstack, Allow),       // std at exit
+    call(libc::SYS_exit_group, Allow),        // the end
 ];
 
-const fn call(number: i64, verdict: Verdict, why: &'static str) -> Call {
-    Call { number, verdict, why }
+/// The call epoll_wait(2) makes.
+#[cfg(target_arch = "x86_64")]
+const SYS_EPOLL_WAIT: i64 = libc::SYS_epoll_wait;
+#[cfg(target_arch = "aarch64")]
+const SYS_EPOLL_WAIT: i64 = libc::SYS_epoll_pwait;
+
+const fn call(number: i64, verdict: Verdict) -> Call {
+    Call { number, verdict }
 }
 
 const fn one_of(argument: u32, values: &'static [u32]) -> Test {
     Test { argument, mask: u32::MAX, values }
 }
 
+/// F_GETFD: debug builds look whether a descriptor is open before they close it.
 const SESSION_FCNTL: &[Test] = &[one_of(1, &[F_DUPFD_CLOEXEC as u32, F_GETFD as u32])];
 const KEEPER_FCNTL: &[Test] = &[one_of(1, &[F_SETFL as u32, F_GETFD as u32])];
 const NON_BLOCKING: &[Test] = &[one_of(1, &[FIONBIO as u32])];

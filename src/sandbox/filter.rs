@@ -5,15 +5,12 @@
 
 use seccompiler::sock_filter;
 
-/// One system call that may be made, and why.
+/// One system call.
 pub(super) struct Call {
     /// Its number on this machine.
     pub(super) number: i64,
     /// What becomes of it.
     pub(super) verdict: Verdict,
-    /// Who needs it.
-    #[allow(dead_code, reason = "for those who read the table")]
-    pub(super) why: &'static str,
 }
 
 /// What becomes of a call. A call that is not in the table, or does not pass its tests, kills the process.
@@ -57,7 +54,7 @@ pub(super) const fn program<const LENGTH: usize>(calls: &[Call]) -> [sock_filter
     program.push(LOAD, 0, 0, 0);
     let mut at = 0;
     while at < calls.len() {
-        let Call { number, verdict, .. } = &calls[at];
+        let Call { number, verdict } = &calls[at];
         program.push(JUMP_IF_EQUAL, 0, body_length(verdict) as u8, *number as u32);
         match verdict {
             Verdict::Allow => program.push(RETURN, 0, 0, libc::SECCOMP_RET_ALLOW),
@@ -66,7 +63,8 @@ pub(super) const fn program<const LENGTH: usize>(calls: &[Call]) -> [sock_filter
         }
         at += 1;
     }
-    assert!(program.end + 1 == LENGTH, "the last instruction kills");
+    // The last instruction kills.
+    assert!(program.end + 1 == LENGTH);
     program.code
 }
 
