@@ -12,6 +12,7 @@ use crate::address::Address;
 use crate::keys::{Authorities, Files};
 use crate::message::Error;
 use crate::names::{Level, Names};
+use crate::sandbox::{Demand, Walls};
 use crate::tls::{ClientAuth, Lowest, Pin};
 
 /// What the command line asks for.
@@ -64,8 +65,17 @@ pub struct Config {
     pub cut_is_error: bool,
     /// TLS_UID and TLS_GID.
     pub ids: Option<(u32, u32)>,
+    /// `--sandbox`.
+    pub sandbox: Demand,
     /// `${PROTO}REMOTEIP` and `${PROTO}REMOTEPORT`.
     pub remote: Option<String>,
+}
+
+impl Config {
+    /// What surrounds session and keeper.
+    pub fn walls(&self) -> Walls {
+        Walls { ids: self.ids, demand: self.sandbox, verbosity: self.verbosity }
+    }
 }
 
 /// Who serves the client inside TLS.
@@ -171,6 +181,7 @@ struct Options {
     no_close_notify: bool,
     cut_is_error: bool,
     keep_environment: bool,
+    sandbox: Demand,
     verbosity: Option<u8>,
 }
 
@@ -199,6 +210,7 @@ impl Options {
             "-s" => self.no_close_notify = true,
             "-J" => self.cut_is_error = true,
             "-j" => self.cut_is_error = false,
+            "--sandbox" => self.sandbox = demand(&text(option, parser)?)?,
             "-Z" => self.keep_environment = true,
             "-z" => self.keep_environment = false,
             "-v" => self.verbosity = Some(number(option, parser)?),
@@ -231,6 +243,7 @@ impl Options {
             close_notify: !self.no_close_notify,
             cut_is_error: self.cut_is_error,
             ids: ids(env)?,
+            sandbox: self.sandbox,
             remote: remote(env),
         })
     }
@@ -356,6 +369,14 @@ fn authorities(auth: ClientAuth, env: &dyn Fn(&str) -> Option<OsString>) -> Resu
     found.map(Some).ok_or_else(|| Error::Environment(missing.into()))
 }
 
+fn demand(word: &str) -> Result<Demand, Error> {
+    match word {
+        "try" => Ok(Demand::Try),
+        "require" => Ok(Demand::Require),
+        _ => Err(Error::Usage(format!("--sandbox wants try or require, not {word}"))),
+    }
+}
+
 fn ids(env: &dyn Fn(&str) -> Option<OsString>) -> Result<Option<(u32, u32)>, Error> {
     let id = |name: &str| {
         let Some(value) = env(name) else { return Ok(None) };
@@ -420,6 +441,7 @@ TLS with the client:
       --tls-min 1.2|1.3  lowest version (1.2)
 the rest:
   -Z, -z                 keep the wrapper's variables in prog's environment; remove them (-z)
+      --sandbox WORD     without Landlock or seccomp: try goes on, require does not (try)
   -v N                   0 fatal, 1 warnings, 2 one line a session, 3 transcript (1)
       --help, --version
 

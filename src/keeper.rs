@@ -10,20 +10,25 @@ use std::process::{Child, Command, Stdio};
 
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
 use rustix::pipe::{PipeFlags, pipe_with};
-use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
+use rustix::process::{Pid, Signal, kill_process};
 
 use crate::cli::{self, Backend, Config, Inside};
 use crate::client::Client;
 use crate::keys::{self, Files};
 use crate::message::{self, Error};
-use crate::sandbox;
+use crate::signals::{self, Signals};
 use crate::tls::Identity;
 use crate::window::{self, Ask, Chain, MAX_FACT, Peer, Window};
+
+mod ending;
 
 /// The keeper of one session.
 pub struct Keeper<'a> {
     config: &'a Config,
     window: Window,
+    signals: Signals,
+    /// The signal this process was told to end by.
+    told: Option<Signal>,
     /// What the client is shown.
     identity: Option<Identity>,
     /// What the backend is shown.
@@ -56,7 +61,10 @@ struct Tries(u8);
 
 impl<'a> Keeper<'a> {
     /// A keeper that has given nothing yet.
-    pub fn new(config: &'a Config, window: Window) -> Self {
+    ///
+    /// # Errors
+    /// [`Error::System`].
+    pub fn new(config: &'a Config, window: Window) -> Result<Self, Error> {
         let left = Allowance {
             plaintext_prog: !config.implicit,
             tls_prog: matches!(config.inside, Inside::Respawn),
@@ -68,9 +76,11 @@ impl<'a> Keeper<'a> {
             own_chain: false,
             own_signature: false,
         };
-        Self {
+        Ok(Self {
             config,
             window,
+            signals: Signals::listen()?,
+            told: None,
             identity: None,
             own: None,
             authorities: None,
@@ -78,7 +88,7 @@ impl<'a> Keeper<'a> {
             retired: None,
             left,
             failure: None,
-        }
+        })
     }
 
     /// Serves the session until it asks for nothing more, then waits for its end and prog's. Returns the exit status.
@@ -91,25 +101,27 @@ impl<'a> Keeper<'a> {
             // It broke the rules, so it is an attacker's.
             let _ = kill_process(session, Signal::KILL);
         }
-        let ended = wait_for(session);
+        let ended = self.end_of_session(session);
         client.release();
-        if ended.is_err() {
-            self.retire();
-        }
         self.bury();
-        let of_prog = self.prog.take().map(|mut prog| prog.wait());
+        let of_prog = self.end_of_prog(ended.is_err());
+        if let Some(signal) = self.told {
+            signals::end_by(signal);
+        }
         served?;
         if let Some(failure) = self.failure.take() {
             return Err(failure);
         }
-        match (ended?, of_prog) {
-            (0, Some(status)) => Ok(exit_code(status.map_err(Error::system("wait for prog"))?)),
+        match (ended?, of_prog?) {
+            (0, Some(status)) => Ok(exit_code(status)),
             (status, _) => Ok(status),
         }
     }
 
     fn serve(&mut self) -> Result<(), Error> {
-        while let Some(ask) = self.window.next_ask()? {
+        while self.session_speaks()?
+            && let Some(ask) = self.window.next_ask()?
+        {
             let answered = match ask {
                 Ask::Release => return self.release(),
                 Ask::Spawn(variables) => self.spawn(variables),
@@ -144,11 +156,11 @@ impl<'a> Keeper<'a> {
         self.window.refuse()
     }
 
-    /// Forgets the keys and becomes nobody: nothing more can be asked.
+    /// Forgets the keys and locks itself in: nothing more can be asked.
     fn release(&mut self) -> Result<(), Error> {
         (self.identity, self.own) = (None, None);
         self.bury();
-        sandbox::drop_privileges(self.config.ids)
+        self.config.walls().confine_keeper()
     }
 
     fn spawn(&mut self, variables: Option<Vec<String>>) -> Result<(), Error> {
@@ -306,18 +318,6 @@ fn fill_and_seal(mut rest: &[u8]) -> io::Result<OwnedFd> {
 fn shown(identity: &Identity) -> Vec<u8> {
     let certificates = identity.chain().iter().map(|certificate| certificate.to_vec()).collect();
     Chain { schemes: identity.schemes(), certificates }.encode()
-}
-
-fn wait_for(session: Pid) -> Result<u8, Error> {
-    let (_, status) = waitpid(Some(session), WaitOptions::empty())
-        .map_err(Error::system("wait for the session"))?
-        .ok_or_else(|| Error::Impossible("the session did not end".into()))?;
-    match (status.exit_status(), status.terminating_signal()) {
-        (Some(code), _) => Ok(u8::try_from(code).unwrap_or(u8::MAX)),
-        (None, signal) => {
-            Err(Error::Impossible(format!("the session was killed by signal {}", signal.unwrap_or_default())))
-        }
-    }
 }
 
 fn exit_code(status: std::process::ExitStatus) -> u8 {

@@ -3,7 +3,7 @@
 //! ```text
 //! super-server ─exec▶ KEEPER    original uid; holds the key; spawns prog, connects, signs.
 //!                        │ fork; a socketpair, the WINDOW      Never reads a byte that client or server sent.
-//!                        └─▶ SESSION   TLS_UID/TLS_GID.
+//!                        └─▶ SESSION   TLS_UID/TLS_GID, no_new_privs, Landlock, seccomp.
 //!                              fd 0/1 ⇄ client    pipes ⇄ prog    socket ⇄ TLS server
 //!                              Reads every network byte; never sees the key.
 //! ```
@@ -20,5 +20,6 @@ pub mod relay;
 pub mod sandbox;
 pub mod session;
 pub mod side;
+pub mod signals;
 pub mod tls;
 pub mod window;

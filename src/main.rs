@@ -1,6 +1,7 @@
 //! starttls-wrapper: the story, top to bottom.
 
 use std::io::{self, Write};
+use std::os::fd::AsRawFd;
 use std::process::ExitCode;
 
 use starttls_protocols::{Offer, PROTOCOLS};
@@ -34,8 +35,9 @@ fn run(config: &Config) -> Result<u8, Error> {
     let offer = offer(config)?;
     let client = Client::take()?;
     client.prepare()?;
-    match window::split()? {
-        Half::Keeper(window, session) => Keeper::new(config, window).run(session, client),
+    sandbox::hide()?;
+    match window::split(&[client.input.as_raw_fd(), client.output.as_raw_fd()])? {
+        Half::Keeper(window, session) => Keeper::new(config, window)?.run(session, client),
         Half::Session(window) => listen(config, window, client, offer),
     }
 }
@@ -57,7 +59,6 @@ fn offer(config: &Config) -> Result<Offer, Error> {
 fn listen(config: &Config, window: Window, client: Client, offer: Offer) -> Result<u8, Error> {
     #[cfg(feature = "keylog")]
     starttls_wrapper::tls::open_key_log();
-    sandbox::drop_privileges(config.ids)?;
     let rules = Rules {
         protocols: PROTOCOLS,
         protocol: config.protocol,
@@ -72,7 +73,9 @@ fn listen(config: &Config, window: Window, client: Client, offer: Offer) -> Resu
     let name = config.remote.clone().or_else(|| client.address().map(|address| address.to_string()));
     let report = Report::new(name.unwrap_or_else(|| "unknown".into()), identity);
     let side = Side::new(client.input, client.output);
-    Relay::new(config, window, side, Session::new(rules), report)?.run()
+    let relay = Relay::new(config, window, side, Session::new(rules), report)?;
+    config.walls().confine_session()?;
+    relay.run()
 }
 
 fn print(text: &str) -> Result<u8, Error> {

@@ -108,8 +108,20 @@ impl<'a> Relay<'a> {
             if self.client.flush() && (self.hear_server() || self.hear_client()) {
                 continue;
             }
-            self.wait_for_more()?;
+            if let Err(why) = self.wait_for_more() {
+                self.break_off()?;
+                return Err(why);
+            }
         }
+    }
+
+    /// The keeper is gone, and the session with it; the client still hears the protocol's goodbye.
+    fn break_off(&mut self) -> Result<(), Error> {
+        self.session.broken_off();
+        while let Some(order) = self.session.next_order() {
+            self.obey(order)?;
+        }
+        carry::close(&mut self.reactor, &mut self.client)
     }
 
     fn hear_client(&mut self) -> bool {

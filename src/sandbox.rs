@@ -1,17 +1,109 @@
-//! What a process gives up: its user and group.
+//! The walls: what a process gives up before it meets an attacker. The only door to landlock and seccompiler.
+//!
+//! Each wall stands without the others: another user, who may signal and trace nobody; resource limits; no new
+//! privileges; Landlock, which takes the file system and TCP away; seccomp, which leaves a short list of system calls.
+//!
+//! **prog inherits none of it.** The keeper runs prog with its original user, and a Landlock domain, a seccomp filter,
+//! no_new_privs (it would break set-uid programs as exim) and lowered limits would all pass through exec(2) for good.
+//! So until it has nothing more to run, the keeper only hides (exec(2) undoes that), and has what protects it in its
+//! shape: it reads fixed messages of the session and never a byte of the network.
 
+use landlock::{
+    ABI, Access, AccessFs, AccessNet, LandlockStatus, RestrictionStatus, Ruleset, RulesetAttr, RulesetError,
+    RulesetStatus, Scope,
+};
 use rustix::io::Errno;
-use rustix::process::{Gid, Uid, geteuid, getpid};
-use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
+use rustix::process::{
+    DumpableBehavior, Gid, Resource, Rlimit, Uid, geteuid, getpid, set_dumpable_behavior, setrlimit,
+};
+use rustix::thread::{set_no_new_privs, set_thread_groups, set_thread_res_gid, set_thread_res_uid};
 
-use crate::message::Error;
+use crate::message::{self, Error};
+
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+mod calls;
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+mod filter;
+
+/// The most descriptors a session can have: client, server, backend, the event loop, the window and the standard
+/// ones are eleven.
+pub const MAX_DESCRIPTORS: u64 = 32;
+
+/// The most memory in bytes that a session can take, though an attacker runs it. It needs less than 4 MiB, most of
+/// it for the trust anchors.
+pub const MAX_MEMORY: u64 = 64 * 1024 * 1024;
+
+/// What becomes of a session where the kernel lacks a wall (`--sandbox`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Demand {
+    /// It goes on without, and the administrator is told.
+    #[default]
+    Try,
+    /// It does not begin.
+    Require,
+}
+
+/// The walls of one process.
+#[derive(Clone, Copy, Debug)]
+pub struct Walls {
+    /// TLS_UID and TLS_GID.
+    pub ids: Option<(u32, u32)>,
+    /// `--sandbox`.
+    pub demand: Demand,
+    /// `-v`.
+    pub verbosity: u8,
+}
+
+impl Walls {
+    /// Confines the session, before it reads its first byte.
+    ///
+    /// # Errors
+    /// [`Error::System`]; then the process must not go on.
+    pub fn confine_session(self) -> Result<(), Error> {
+        drop_privileges(self.ids)?;
+        limit()?;
+        hide()?;
+        let walls = [("Landlock", landlock()), ("seccomp", seccomp(Calls::Session))];
+        for (wall, stands) in walls {
+            match (stands, self.demand) {
+                (Ok(how), _) => message::transcript(self.verbosity, format_args!("{wall} confines the session{how}")),
+                (Err(why), Demand::Require) => {
+                    return Err(Error::System(format!("confine the session with {wall}"), why));
+                }
+                (Err(why), Demand::Try) => {
+                    let what = Error::System(format!("confine the session with {wall}"), why);
+                    message::warning(self.verbosity, what);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Confines the keeper that has nothing more to give. The session has told what the kernel lacks.
+    ///
+    /// # Errors
+    /// [`Error::System`]; then the process must not go on.
+    pub fn confine_keeper(self) -> Result<(), Error> {
+        drop_privileges(self.ids)?;
+        hide()?;
+        let _ = landlock();
+        let _ = seccomp(Calls::Keeper);
+        Ok(())
+    }
+}
+
+/// Makes the process one that cannot be traced and leaves no core; to be called before a key is in memory. What it
+/// executes does not inherit this.
+///
+/// # Errors
+/// [`Error::System`].
+pub fn hide() -> Result<(), Error> {
+    set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(Error::system("make the process undumpable"))
+}
 
 /// Becomes this user and group for good, if the process is root's; without ids one of its own, so that no session
 /// can signal or trace another.
-///
-/// # Errors
-/// [`Error::System`]; then the process must not go on.
-pub fn drop_privileges(ids: Option<(u32, u32)>) -> Result<(), Error> {
+fn drop_privileges(ids: Option<(u32, u32)>) -> Result<(), Error> {
     if !geteuid().is_root() {
         return Ok(());
     }
@@ -30,6 +122,63 @@ fn become_user(uid: u32, gid: u32) -> Result<(), Errno> {
     set_thread_groups(&[])?;
     set_thread_res_gid(gid, gid, gid)?;
     set_thread_res_uid(uid, uid, uid)
+}
+
+/// No process, no core, few descriptors, little memory. Not RLIMIT_FSIZE: standard error may be a file, longer than
+/// any limit, and there is no other file to write to.
+fn limit() -> Result<(), Error> {
+    for (resource, limit) in
+        [(Resource::Nproc, 0), (Resource::Core, 0), (Resource::Nofile, MAX_DESCRIPTORS), (Resource::Data, MAX_MEMORY)]
+    {
+        setrlimit(resource, Rlimit { current: Some(limit), maximum: Some(limit) })
+            .map_err(Error::system("limit the session's resources"))?;
+    }
+    set_no_new_privs(true).map_err(Error::system("renounce new privileges"))
+}
+
+/// Everything the kernel can take is taken: files, TCP, and from ABI 6 on signals and abstract sockets of others.
+fn landlock() -> Result<String, std::io::Error> {
+    let status = deny_everything().map_err(std::io::Error::other)?;
+    match (status.ruleset, status.landlock) {
+        (RulesetStatus::NotEnforced, _) => Err(std::io::Error::other("the kernel has none")),
+        (_, LandlockStatus::Available { effective_abi, .. }) => Ok(format!(", ABI {}", effective_abi as i32)),
+        _ => Ok(String::new()),
+    }
+}
+
+fn deny_everything() -> Result<RestrictionStatus, RulesetError> {
+    let newest = ABI::V9;
+    Ruleset::default()
+        .handle_access(AccessFs::from_all(newest))?
+        .handle_access(AccessNet::from_all(newest))?
+        .scope(Scope::from_all(newest))?
+        .create()?
+        .restrict_self()
+}
+
+/// Whose calls.
+#[derive(Clone, Copy)]
+enum Calls {
+    Session,
+    Keeper,
+}
+
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+fn seccomp(calls: Calls) -> Result<String, std::io::Error> {
+    let program = match calls {
+        Calls::Session => &calls::SESSION[..],
+        Calls::Keeper => &calls::KEEPER[..],
+    };
+    match seccompiler::apply_filter(program) {
+        Ok(()) => Ok(String::new()),
+        Err(seccompiler::Error::Prctl(why) | seccompiler::Error::Seccomp(why)) => Err(why),
+        Err(why) => Err(std::io::Error::other(why)),
+    }
+}
+
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+fn seccomp(_: Calls) -> Result<String, std::io::Error> {
+    Err(std::io::Error::other("nobody has listed this machine's system calls"))
 }
 
 /// Where the ids begin that no system gives to a user.

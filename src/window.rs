@@ -6,7 +6,7 @@
 
 use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
@@ -85,18 +85,33 @@ pub enum Half {
     Session(Window),
 }
 
-/// Splits the program in two. Call it before anything secret is in memory and before any thread is started.
+/// Splits the program in two. Call it before anything secret is in memory and before any thread is started. Of the
+/// descriptors this program has or inherited, the session has the standard ones, these, and the window.
 ///
 /// # Errors
 /// The system calls can fail.
-pub fn split() -> Result<Half, Error> {
+pub fn split(kept: &[RawFd]) -> Result<Half, Error> {
     let flags = SocketFlags::CLOEXEC;
     let (keeper, session) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)
         .map_err(Error::system("make a socket pair"))?;
+    let gaps = gaps(&[kept, &[keeper.as_raw_fd(), session.as_raw_fd()]].concat());
     // SAFETY: this program starts no thread, so nothing is left half done in the child, and both processes may use
-    // all of Rust afterwards.
+    // all of Rust afterwards. The descriptors closed in the child have no owner there: those that have one are kept.
     #[allow(unsafe_code)]
-    let pid = unsafe { libc::fork() };
+    let pid = unsafe {
+        let pid = libc::fork();
+        if pid == 0 {
+            for (first, last) in gaps {
+                if libc::syscall(libc::SYS_close_range, first, last, 0) != 0 {
+                    // Linux before 5.9.
+                    for fd in first..=last.min(MAX_INHERITED) {
+                        libc::close(fd as i32);
+                    }
+                }
+            }
+        }
+        pid
+    };
     if pid < 0 {
         return Err(Error::System("fork".into(), std::io::Error::last_os_error()));
     }
@@ -104,6 +119,16 @@ pub fn split() -> Result<Half, Error> {
         Some(pid) => Half::Keeper(Window(keeper), pid),
         None => Half::Session(Window(session)),
     })
+}
+
+/// What lies between these descriptors, above the standard ones: what the super-server left open is no business of a
+/// process that an attacker may own.
+fn gaps(kept: &[RawFd]) -> Vec<(u32, u32)> {
+    let mut kept: Vec<u32> = kept.iter().filter_map(|fd| u32::try_from(*fd).ok()).filter(|fd| *fd >= 3).collect();
+    kept.sort_unstable();
+    let starts = std::iter::once(3).chain(kept.iter().map(|fd| fd + 1));
+    let ends = kept.iter().map(|fd| fd - 1).chain([u32::MAX]);
+    starts.zip(ends).filter(|(first, last)| first <= last).collect()
 }
 
 impl Window {
@@ -150,8 +175,13 @@ impl Window {
             control.push(SendAncillaryMessage::ScmRights(fds));
         }
         let packet = [IoSlice::new(&[GRANTED]), IoSlice::new(bytes)];
-        sendmsg(&self.0, &packet, &mut control, SendFlags::NOSIGNAL).map_err(Error::system("answer the session"))?;
+        sendmsg(&self.0, &packet, &mut control, AT_ONCE).map_err(Error::system("answer the session"))?;
         Ok(())
+    }
+
+    /// Says that nothing more will come or be heard, though others may hold copies.
+    pub fn close(&self) {
+        let _ = rustix::net::shutdown(&self.0, rustix::net::Shutdown::Both);
     }
 
     /// Refuses what was asked for.
@@ -159,7 +189,7 @@ impl Window {
     /// # Errors
     /// The session is gone.
     pub fn refuse(&self) -> Result<(), Error> {
-        send(&self.0, &[REFUSED], SendFlags::NOSIGNAL).map_err(Error::system("answer the session"))?;
+        send(&self.0, &[REFUSED], AT_ONCE).map_err(Error::system("answer the session"))?;
         Ok(())
     }
 
@@ -314,12 +344,25 @@ fn keeper_gone() -> Error {
 const GRANTED: u8 = b'+';
 const REFUSED: u8 = b'-';
 
+/// One answer always fits. A session that does not read what it asked for shall not keep the keeper waiting.
+const AT_ONCE: SendFlags = SendFlags::NOSIGNAL.union(SendFlags::DONTWAIT);
+
+/// The highest descriptor that is closed one by one.
+const MAX_INHERITED: u32 = 1023;
+
 /// The most descriptors beside one packet: the two pipes of prog.
 const MAX_FDS: usize = 2;
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn between_the_descriptors_that_are_kept_all_are_closed() {
+        assert_eq!(gaps(&[]), [(3, u32::MAX)]);
+        assert_eq!(gaps(&[7, 3, 4]), [(5, 6), (8, u32::MAX)]);
+        assert_eq!(gaps(&[4, 0]), [(3, 3), (5, u32::MAX)]);
+    }
 
     #[test]
     fn what_is_asked_is_what_is_heard() {

@@ -5,12 +5,12 @@ mod support;
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
+use starttls_wrapper::relay::BACKEND_TIMEOUT;
 use support::backend::{Backend, ClosedPort};
 use support::certificates::{Flaw, Site};
 use support::peer::Peer;
 use support::tls;
 use support::wrapper::{NOT_AVAILABLE, Wrapper};
-use starttls_wrapper::relay::BACKEND_TIMEOUT;
 
 /// STARTTLS against this port is not available, the session goes on in plaintext to its end, and the log says why.
 #[track_caller]

@@ -15,7 +15,8 @@ fn what_is_no_opening_word_is_refused_and_never_reaches_prog() {
     let site = Site::new();
     let mut session = Wrapper::respawn(&site).option("-r").start();
     let mut server = session.opening();
-    for refused in ["MAIL FROM:<a@b>", "AUTH PLAIN AGEAYg==", "XYZZY", "HELO a", "RSET", "VRFY a", "DATA", "STARTTLSX"] {
+    for refused in ["MAIL FROM:<a@b>", "AUTH PLAIN AGEAYg==", "XYZZY", "HELO a", "RSET", "VRFY a", "DATA", "STARTTLSX"]
+    {
         session.client.says(format!("{refused}\r\n"));
         session.client.hears(REFUSED);
     }

@@ -91,6 +91,13 @@ impl Session {
         self.close(Outcome::ServerFailed);
     }
 
+    /// The wrapper must end. The client hears the goodbye where it owes or is owed nothing.
+    pub fn broken_off(&mut self) {
+        if self.phase == Phase::Command {
+            self.server_failed();
+        }
+    }
+
     pub(super) fn hear_backend(&mut self) {
         let Some(backend) = &mut self.backend else { return };
         while self.phase == Phase::Preparing {

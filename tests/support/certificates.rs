@@ -47,7 +47,8 @@ impl Site {
 
     /// Vouched for by the authority, or where that is the flaw by one that nobody knows.
     fn make(flaw: Flaw, algorithm: &'static SignatureAlgorithm) -> Self {
-        let names = if flaw == Flaw::WrongName { ["elsewhere.example", "192.0.2.1"] } else { ["localhost", "127.0.0.1"] };
+        let names =
+            if flaw == Flaw::WrongName { ["elsewhere.example", "192.0.2.1"] } else { ["localhost", "127.0.0.1"] };
         let mut params = CertificateParams::new(names.map(str::to_owned)).unwrap();
         if flaw == Flaw::Expired {
             params.not_after = date_time_ymd(2020, 1, 1);

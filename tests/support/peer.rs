@@ -53,7 +53,10 @@ impl Peer {
 
     /// Takes the way, and leaves the peer with nobody.
     pub(crate) fn take_transport(&mut self) -> Box<dyn Transport> {
-        std::mem::replace(&mut self.transport, Box::new(Pipes { input: File::open("/dev/null").unwrap(), output: None }))
+        std::mem::replace(
+            &mut self.transport,
+            Box::new(Pipes { input: File::open("/dev/null").unwrap(), output: None }),
+        )
     }
 
     pub(crate) fn tls(&self) -> &CommonState {

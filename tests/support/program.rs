@@ -132,7 +132,9 @@ impl Log {
     /// Waits until a line holds this, and returns that line.
     #[track_caller]
     pub(crate) fn line_with(&self, wanted: &str) -> String {
-        let line = |text: &str| text.split_inclusive('\n').find(|l| l.ends_with('\n') && l.contains(wanted)).map(str::to_owned);
+        let line = |text: &str| {
+            text.split_inclusive('\n').find(|l| l.ends_with('\n') && l.contains(wanted)).map(str::to_owned)
+        };
         line(&self.wait_until(wanted, |state| line(&state.text).is_some())).unwrap()
     }
 

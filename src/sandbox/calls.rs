@@ -1,0 +1,112 @@
+//! The system calls that session and keeper make once they are confined; any other kills the process. Most frequent
+//! first: the kernel walks the list from its head.
+//!
+//! Whoever adds a call to the program adds it here; the end-to-end tests notice if it is missing.
+
+use libc::{
+    F_DUPFD_CLOEXEC, F_GETFD, F_SETFL, FIONBIO, FUTEX_PRIVATE_FLAG, FUTEX_WAIT, FUTEX_WAIT_BITSET, FUTEX_WAKE,
+    MAP_ANONYMOUS, PROT_EXEC, SO_TYPE, SOL_SOCKET,
+};
+use seccompiler::sock_filter;
+
+use super::filter::Verdict::{Absent, Allow, If};
+use super::filter::{Call, Test, Verdict, length, program};
+
+/// For the session: what moves bytes between the descriptors it has, and what Rust, the C library and aws-lc need
+/// to live. Nothing here opens, connects, executes, forks, or looks at another process.
+pub(super) static SESSION: [sock_filter; length(SESSION_CALLS)] = program(SESSION_CALLS);
+
+/// For the keeper that has given everything: it waits for its children and ends.
+pub(super) static KEEPER: [sock_filter; length(KEEPER_CALLS)] = program(KEEPER_CALLS);
+
+const SESSION_CALLS: &[Call] = &[
+    call(libc::SYS_read, Allow),                 // from client and server, and the anchors
+    call(libc::SYS_write, Allow),                // to client and server, and messages to standard error
+    call(SYS_EPOLL_WAIT, Allow),                 // mio waits
+    call(libc::SYS_splice, Allow),               // plaintext passes through without a copy
+    call(libc::SYS_futex, If(PRIVATE_FUTEX)),    // aws-lc and std, at the end of an initialisation
+    call(libc::SYS_sendto, If(UNADDRESSED)),     // asks through the window
+    call(libc::SYS_recvfrom, Allow),             // the length of an answer through the window
+    call(libc::SYS_recvmsg, Allow),              // an answer through the window, and descriptors
+    call(libc::SYS_close, Allow),                // descriptors
+    call(libc::SYS_epoll_ctl, Allow),            // mio watches descriptors, and no longer
+    call(libc::SYS_fcntl, If(SESSION_FCNTL)),    // a second descriptor for one connection
+    call(libc::SYS_ioctl, If(NON_BLOCKING)),     // descriptors become non-blocking
+    call(libc::SYS_shutdown, Allow),             // half-close
+    call(libc::SYS_getsockopt, If(SOCKET_TYPE)), // whether the client is a socket, on which a RST would do harm
+    call(libc::SYS_getrandom, Allow),            // aws-lc and std seed their generators
+    call(libc::SYS_brk, Allow),                  // malloc
+    call(libc::SYS_mmap, If(ANONYMOUS)),         // malloc, aws-lc; never code, never a file
+    call(libc::SYS_munmap, Allow),               // malloc; std at exit
+    call(libc::SYS_mremap, Allow),               // malloc
+    call(libc::SYS_madvise, Allow),              // malloc; aws-lc's page that a fork wipes
+    call(libc::SYS_clock_gettime, Allow),        // deadlines, where the vDSO does not answer
+    call(libc::SYS_newfstatat, Absent),          // aws-lc looks for /dev/sysgenid, and goes on without
+    call(libc::SYS_sigaltstack, Allow),          // std at exit
+    call(libc::SYS_exit_group, Allow),           // the end
+];
+
+const KEEPER_CALLS: &[Call] = &[
+    call(libc::SYS_ppoll, Allow),             // waits for a signal
+    call(libc::SYS_restart_syscall, Allow),   // goes on waiting after a stop
+    call(libc::SYS_wait4, Allow),             // session and prog
+    call(libc::SYS_read, Allow),              // the pipe that signals write to
+    call(libc::SYS_write, Allow),             // the pipe that signals write to, and messages to standard error
+    call(libc::SYS_rt_sigreturn, Allow),      // a signal was heard
+    call(libc::SYS_close, Allow),             // descriptors
+    call(libc::SYS_fcntl, If(KEEPER_FCNTL)),  // the client's flags are put back
+    call(libc::SYS_shutdown, Allow),          // closes the window
+    call(libc::SYS_kill, Allow),              // a signal is passed on to prog
+    call(libc::SYS_clock_gettime, Allow),     // patience, where the vDSO does not answer
+    call(libc::SYS_brk, Allow),               // malloc
+    call(libc::SYS_mmap, If(ANONYMOUS)),      // malloc; never code, never a file
+    call(libc::SYS_munmap, Allow),            // malloc; std at exit
+    call(libc::SYS_mremap, Allow),            // malloc
+    call(libc::SYS_madvise, Allow),           // malloc
+    call(libc::SYS_futex, If(PRIVATE_FUTEX)), // std
+    call(libc::SYS_rt_sigaction, Allow),      // ends by the signal that it was sent
+    call(libc::SYS_rt_sigprocmask, Allow),    // ends by the signal that it was sent
+    call(libc::SYS_gettid, Allow),            // ends by the signal that it was sent
+    call(libc::SYS_getpid, Allow),            // ends by the signal that it was sent
+    call(libc::SYS_tgkill, Allow),            // ends by the signal that it was sent
+    call(libc::SYS_sigaltstack, Allow),       // std at exit
+    call(libc::SYS_exit_group, Allow),        // the end
+];
+
+/// The call epoll_wait(2) makes.
+#[cfg(target_arch = "x86_64")]
+const SYS_EPOLL_WAIT: i64 = libc::SYS_epoll_wait;
+#[cfg(target_arch = "aarch64")]
+const SYS_EPOLL_WAIT: i64 = libc::SYS_epoll_pwait;
+
+const fn call(number: i64, verdict: Verdict) -> Call {
+    Call { number, verdict }
+}
+
+const fn one_of(argument: u32, values: &'static [u32]) -> Test {
+    Test { argument, mask: u32::MAX, values }
+}
+
+/// F_GETFD: debug builds look whether a descriptor is open before they close it.
+const SESSION_FCNTL: &[Test] = &[one_of(1, &[F_DUPFD_CLOEXEC as u32, F_GETFD as u32])];
+const KEEPER_FCNTL: &[Test] = &[one_of(1, &[F_SETFL as u32, F_GETFD as u32])];
+const NON_BLOCKING: &[Test] = &[one_of(1, &[FIONBIO as u32])];
+const SOCKET_TYPE: &[Test] = &[one_of(1, &[SOL_SOCKET as u32]), one_of(2, &[SO_TYPE as u32])];
+
+/// The length of the address: without one, a packet goes only where its descriptor is connected to.
+const UNADDRESSED: &[Test] = &[one_of(5, &[0])];
+
+const ANONYMOUS: &[Test] = &[
+    Test { argument: 2, mask: PROT_EXEC as u32, values: &[0] },
+    Test { argument: 3, mask: MAP_ANONYMOUS as u32, values: &[MAP_ANONYMOUS as u32] },
+];
+
+/// Waiting and waking within the process; not the operations where the kernel has had its errors.
+const PRIVATE_FUTEX: &[Test] = &[one_of(
+    1,
+    &[
+        (FUTEX_WAKE | FUTEX_PRIVATE_FLAG) as u32,
+        (FUTEX_WAIT | FUTEX_PRIVATE_FLAG) as u32,
+        (FUTEX_WAIT_BITSET | FUTEX_PRIVATE_FLAG) as u32,
+    ],
+)];
