@@ -16,6 +16,7 @@ use crate::cli::{self, Backend, Config, Inside};
 use crate::client::Client;
 use crate::keys::{self, Files};
 use crate::message::{self, Error};
+use crate::proxy::{self, Ends};
 use crate::sandbox;
 use crate::tls::Identity;
 use crate::window::{self, Ask, Chain, MAX_FACT, Peer, Window};
@@ -33,12 +34,15 @@ pub struct Keeper<'a> {
     prog: Option<Child>,
     /// The plaintext prog, told to end.
     retired: Option<Child>,
+    /// Who the client is, if a PROXY header told it.
+    ends: Option<Ends>,
     left: Allowance,
     failure: Option<Error>,
 }
 
 /// What the session may still ask for. Each is given once.
 struct Allowance {
+    client: bool,
     plaintext_prog: bool,
     tls_prog: bool,
     preparation: Tries,
@@ -58,6 +62,7 @@ impl<'a> Keeper<'a> {
     /// A keeper that has given nothing yet.
     pub fn new(config: &'a Config, window: Window) -> Self {
         let left = Allowance {
+            client: config.accept_proxy,
             plaintext_prog: !config.implicit,
             tls_prog: matches!(config.inside, Inside::Respawn),
             preparation: Tries(MAX_TRIES),
@@ -76,6 +81,7 @@ impl<'a> Keeper<'a> {
             authorities: None,
             prog: None,
             retired: None,
+            ends: None,
             left,
             failure: None,
         }
@@ -113,6 +119,7 @@ impl<'a> Keeper<'a> {
             let answered = match ask {
                 Ask::Release => return self.release(),
                 Ask::Spawn(variables) => self.spawn(variables),
+                Ask::Client(ends) => self.meet(ends),
                 Ask::Prepare => self.prepare(),
                 Ask::Connect => self.connect(),
                 Ask::Anchors(Peer::Client) => self.authorities(),
@@ -174,6 +181,14 @@ impl<'a> Keeper<'a> {
         self.window.grant(&[], &[session_reads.as_fd(), session_writes.as_fd()])
     }
 
+    fn meet(&mut self, ends: Ends) -> Result<(), Error> {
+        if !std::mem::take(&mut self.left.client) {
+            return Err(refused());
+        }
+        self.ends = Some(ends);
+        self.window.grant(&[], &[])
+    }
+
     fn command(&self) -> Command {
         let mut words = self.config.prog.iter();
         let mut command = Command::new(words.next().map_or_else(|| "".as_ref(), |word| word.as_os_str()));
@@ -182,6 +197,13 @@ impl<'a> Keeper<'a> {
             if cli::is_tls_fact(&name) || (cli::is_own_variable(&name) && !self.config.keep_environment) {
                 command.env_remove(name);
             }
+        }
+        for (name, value) in self.ends.iter().flat_map(proxy::variables) {
+            let name = format!("{}{name}", self.config.proto);
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
         }
         command
     }

@@ -1,0 +1,61 @@
+//! PROXY headers: the one that comes first from the client's side, and the one the backend gets.
+
+use std::time::Instant;
+
+use super::Relay;
+use crate::cli::Proxy;
+use crate::message::Error;
+use crate::proxy::{self, HEADER_TIMEOUT, Malformed, Tls, Version};
+use crate::tls::{Facts, Heard};
+use crate::window::Ask;
+
+impl Relay<'_> {
+    /// Reads the header that must come first (`--accept-proxy`), and not a byte of what follows it: that belongs to
+    /// the dialogue, or to TLS.
+    pub(super) fn hear_proxy_header(&mut self) -> Result<(), Error> {
+        let until = Instant::now() + HEADER_TIMEOUT;
+        let unable = |why: Malformed| Error::Environment(format!("unable to read the PROXY header: {why}"));
+        let mut header = Vec::new();
+        loop {
+            let missing = proxy::missing(&header).map_err(unable)?;
+            if missing == 0 {
+                break;
+            }
+            let seen = header.len();
+            header.resize(seen + missing, 0);
+            let heard = self.client.read(header.get_mut(seen..).unwrap_or_default());
+            header.truncate(seen + if let Ok(Heard::Bytes(count)) = heard { count } else { 0 });
+            match heard {
+                Ok(Heard::Bytes(_)) => {}
+                Ok(Heard::Nothing) if self.wait(Some(until))? => {}
+                Ok(Heard::Nothing) => return Err(Error::Timeout("the PROXY header does not come".into())),
+                Ok(Heard::End | Heard::Cut) => {
+                    return Err(unable(Malformed("the connection was closed before its end")));
+                }
+                Err(why) => return Err(Error::System("read the PROXY header".into(), why)),
+            }
+        }
+        if let Some(ends) = proxy::parse(&header).map_err(unable)?.ends {
+            self.window.ask(&Ask::Client(ends))?;
+            self.report.meet(ends);
+        }
+        Ok(())
+    }
+
+    /// The header for the backend. Before the client speaks TLS, a backend that shall be told of TLS is only asked
+    /// whether it serves; then the connection is the wrapper's own.
+    pub(super) fn proxy_header(&self, proxy: Proxy) -> Vec<u8> {
+        let tls = self.facts().map(Tls::from);
+        match (self.report.ends, proxy.version) {
+            (Some(ends), Version::V1) => proxy::header(Version::V1, ends, None),
+            (Some(ends), Version::V2) if tls.is_some() => proxy::header(Version::V2, ends, tls.as_ref()),
+            (_, version) => proxy::local(version),
+        }
+    }
+}
+
+impl From<Facts> for Tls {
+    fn from(facts: Facts) -> Self {
+        Self { version: Some(facts.version.into()), cipher: Some(facts.cipher), sni: facts.sni, ..Self::default() }
+    }
+}
