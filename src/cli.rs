@@ -34,6 +34,8 @@ pub struct Config {
     pub inside: Inside,
     /// The server that knows no TLS, and its arguments.
     pub prog: Vec<OsString>,
+    /// `--connect`: that server is here instead, and `prog` is empty.
+    pub connect: Option<Address>,
     /// `--protocol`; `None` is `auto`.
     pub protocol: Option<Protocol>,
     /// `--implicit`.
@@ -188,6 +190,7 @@ struct Options {
     backend_pins: Vec<Pin>,
     backend_cert: Option<PathBuf>,
     backend_key: Option<PathBuf>,
+    connect: Option<Address>,
     proxy_protocol: Option<Version>,
     proxy_inside: bool,
     accept_proxy: bool,
@@ -217,6 +220,7 @@ impl Options {
             "--backend-pin" => self.backend_pins.extend(pins(&text(option, parser)?)?),
             "--backend-cert" => self.backend_cert = Some(path(parser)?),
             "--backend-key" => self.backend_key = Some(path(parser)?),
+            "--connect" => self.connect = Some(Address::from_argument(&parser.value().map_err(usage)?)?),
             "--proxy-protocol" => self.proxy_protocol = Some(proxy_version(&text(option, parser)?)?),
             "--proxy-inside" => self.proxy_inside = true,
             "--accept-proxy" => self.accept_proxy = true,
@@ -241,14 +245,18 @@ impl Options {
 
     fn finish(self, operands: Vec<OsString>, env: &dyn Fn(&str) -> Option<OsString>) -> Result<Config, Error> {
         let (inside, prog) = self.inside(operands)?;
-        if prog.is_empty() {
+        if self.connect.is_none() && prog.is_empty() {
             return Err(Error::Usage(format!("no prog to run: {SYNOPSIS}")));
+        }
+        if self.connect.is_some() && !prog.is_empty() {
+            return Err(Error::Usage(format!("--connect takes the place of prog: {SYNOPSIS}")));
         }
         let proxy = self.proxy(&inside)?;
         let proto = env("PROTO").map_or_else(|| "TCP".into(), |proto| proto.to_string_lossy().into_owned());
         Ok(Config {
             inside,
             prog,
+            connect: self.connect,
             protocol: self.protocol,
             implicit: self.implicit,
             require_tls: self.require_tls,
@@ -283,8 +291,8 @@ impl Options {
             Some(_) if self.proxy_inside && no_tls => {
                 Err(Error::Usage("--proxy-inside needs TLS with the backend".into()))
             }
-            Some(_) if matches!(inside, Inside::Respawn) => {
-                Err(Error::Usage("--proxy-protocol needs host and port: prog has its environment".into()))
+            Some(_) if matches!(inside, Inside::Respawn) && self.connect.is_none() => {
+                Err(Error::Usage("--proxy-protocol needs host and port, or --connect: prog has its environment".into()))
             }
             version => Ok(version.map(|version| Proxy { version, inside: self.proxy_inside })),
         }
@@ -298,7 +306,7 @@ impl Options {
             }
             return Ok((Inside::Respawn, operands));
         }
-        if operands.len() < 3 {
+        if operands.len() < if self.connect.is_some() { 2 } else { 3 } {
             return Err(Error::Usage(format!("host, port and prog are needed: {SYNOPSIS}")));
         }
         let prog = operands.split_off(2);
@@ -479,6 +487,8 @@ dialogue:
   -p, --protocol NAME    auto, or a protocol's name (auto: by prog's greeting)
       --no-replay        never replay to the TLS server what the client said before TLS
       --no-advertise     do not add STARTTLS to the server's capabilities
+the plaintext server:
+      --connect H:P      reached at host H and port P, [IPv6]:P or unix:/path, in place of prog
 inside TLS:
       --respawn          run prog again; TLS ends here, SSL_* tell prog of it
       --implicit         TLS from the first byte (ports 465, 993, 995): prog runs inside TLS only

@@ -12,6 +12,7 @@ use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 
+use crate::address::Address;
 use crate::cli::{self, Backend, Config, Inside};
 use crate::client::Client;
 use crate::keys::{self, Files};
@@ -172,6 +173,9 @@ impl<'a> Keeper<'a> {
             }
             command.env(name, value);
         }
+        if let Some(server) = &self.config.connect {
+            return self.connect_server(server);
+        }
         let pipe = || pipe_with(PipeFlags::CLOEXEC).map_err(Error::system("make a pipe"));
         let (prog_reads, session_writes) = pipe()?;
         let (session_reads, prog_writes) = pipe()?;
@@ -179,6 +183,17 @@ impl<'a> Keeper<'a> {
         let prog = command.spawn().map_err(|why| Error::Prog(self.prog_name(), why))?;
         self.prog = Some(prog);
         self.window.grant(&[], &[session_reads.as_fd(), session_writes.as_fd()])
+    }
+
+    /// `--connect`: a connection in place of prog. Without it there is no session, as without prog.
+    fn connect_server(&mut self, server: &Address) -> Result<(), Error> {
+        match server.connect() {
+            Ok(connection) => self.window.grant(&[], &[connection.as_fd()]),
+            Err(why) => {
+                self.failure = Some(why);
+                self.window.refuse()
+            }
+        }
     }
 
     fn meet(&mut self, ends: Ends) -> Result<(), Error> {

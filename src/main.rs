@@ -69,9 +69,9 @@ fn listen(config: &Config, window: Window, client: Client, offer: Offer) -> Resu
         transcript: config.verbosity >= 3,
     };
     let identity = match config.inside {
-        Inside::Respawn => "kept",
-        Inside::Backend(_) if config.proxy.is_some() => "proxy",
-        Inside::Backend(_) => "lost",
+        _ if config.proxy.is_some() => "proxy",
+        Inside::Respawn if config.connect.is_none() => "kept",
+        Inside::Respawn | Inside::Backend(_) => "lost",
     };
     let ends = config.ends.or_else(|| client.ends());
     let report = Report::new(config.remote.clone(), ends, identity);

@@ -93,7 +93,8 @@ impl<'a> Relay<'a> {
 
     /// False if prog cannot be run; the keeper says why when it ends.
     fn start_server(&mut self) -> Result<bool, Error> {
-        let Some(server) = self.ask_for_side(&Ask::Spawn(None))? else { return Ok(false) };
+        let Some(mut server) = self.ask_for_side(&Ask::Spawn(None))? else { return Ok(false) };
+        self.introduce(&mut server);
         self.serve_with(server)?;
         Ok(true)
     }

@@ -98,7 +98,7 @@ impl Relay<'_> {
         self.backend = Some(side);
         let proxy = self.config.proxy;
         if let Some(proxy) = proxy.filter(|proxy| !proxy.inside) {
-            self.tell_backend(&self.proxy_header(proxy));
+            self.tell_backend(&self.backend_header(proxy.version));
         }
         let greeted = matches!(tls, BackendTls::StartTls | BackendTls::Opportunistic);
         if greeted && let Err(why) = self.approach(until)? {
@@ -109,7 +109,7 @@ impl Relay<'_> {
         } else if let Err(why) = self.secure(backend, until)? {
             return Ok(Err(why));
         } else if let Some(proxy) = proxy.filter(|proxy| proxy.inside) {
-            self.tell_backend(&self.proxy_header(proxy));
+            self.tell_backend(&self.backend_header(proxy.version));
         }
         Ok(Ok(Reached { greeted }))
     }

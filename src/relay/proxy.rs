@@ -3,9 +3,9 @@
 use std::time::Instant;
 
 use super::Relay;
-use crate::cli::Proxy;
 use crate::message::Error;
 use crate::proxy::{self, HEADER_TIMEOUT, Malformed, Tls, Version};
+use crate::side::Side;
 use crate::tls::{Facts, Heard};
 use crate::window::Ask;
 
@@ -42,14 +42,28 @@ impl Relay<'_> {
         Ok(())
     }
 
-    /// The header for the backend. Before the client speaks TLS, a backend that shall be told of TLS is only asked
-    /// whether it serves; then the connection is the wrapper's own.
-    pub(super) fn proxy_header(&self, proxy: Proxy) -> Vec<u8> {
+    /// The header that tells a server who the client is.
+    pub(super) fn proxy_header(&self, version: Version) -> Vec<u8> {
         let tls = self.facts().map(Tls::from);
-        match (self.report.ends, proxy.version) {
-            (Some(ends), Version::V1) => proxy::header(Version::V1, ends, None),
-            (Some(ends), Version::V2) if tls.is_some() => proxy::header(Version::V2, ends, tls.as_ref()),
-            (_, version) => proxy::local(version),
+        match self.report.ends {
+            Some(ends) => proxy::header(version, ends, tls.as_ref()),
+            None => proxy::local(version),
+        }
+    }
+
+    /// The same for the backend. One that shall be told of TLS is only asked whether it serves before there is any;
+    /// then the connection is the wrapper's own.
+    pub(super) fn backend_header(&self, version: Version) -> Vec<u8> {
+        if self.config.server_learns_of_tls() && self.facts().is_none() {
+            return proxy::local(version);
+        }
+        self.proxy_header(version)
+    }
+
+    /// `--connect`: the plaintext server is told, too.
+    pub(super) fn introduce(&self, server: &mut Side) {
+        if let (Some(proxy), Some(_)) = (self.config.proxy, &self.config.connect) {
+            server.write(&self.proxy_header(proxy.version));
         }
     }
 }

@@ -94,7 +94,10 @@ impl Relay<'_> {
     fn spawn_inside(&mut self) -> Result<(), Error> {
         let variables = self.facts().map_or_else(Vec::new, |facts| facts.variables());
         match self.ask_for_side(&Ask::Spawn(Some(variables)))? {
-            Some(server) => self.serve_with(server)?,
+            Some(mut server) => {
+                self.introduce(&mut server);
+                self.serve_with(server)?;
+            }
             None => self.session.server_failed(),
         }
         Ok(())
