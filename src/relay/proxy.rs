@@ -4,9 +4,9 @@ use std::time::Instant;
 
 use super::Relay;
 use crate::message::Error;
-use crate::proxy::{self, HEADER_TIMEOUT, Malformed, Tls, Version};
+use crate::proxy::{self, Certificate, HEADER_TIMEOUT, Malformed, Tls, Version};
 use crate::side::Side;
-use crate::tls::{Facts, Heard};
+use crate::tls::{Facts, Guest, Heard};
 use crate::window::Ask;
 
 impl Relay<'_> {
@@ -70,6 +70,12 @@ impl Relay<'_> {
 
 impl From<Facts> for Tls {
     fn from(facts: Facts) -> Self {
-        Self { version: Some(facts.version.into()), cipher: Some(facts.cipher), sni: facts.sni, ..Self::default() }
+        let certificate = match facts.guest {
+            Guest::Unknown => Certificate::None,
+            Guest::Failed(_) => Certificate::Failed,
+            Guest::Verified(_, names) => Certificate::Verified(names.and_then(|names| names.common_name)),
+        };
+        let (version, cipher) = (Some(facts.version.into()), Some(facts.cipher));
+        Self { version, cipher, sni: facts.sni, alpn: facts.alpn, certificate }
     }
 }

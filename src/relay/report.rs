@@ -129,7 +129,7 @@ impl Display for Line<'_> {
         let Report { client, from_client, to_client, identity, began, ending, facts, backend, .. } = self.report;
         let protocol = self.protocol.map_or("unknown", |protocol| protocol.name);
         write!(f, "session client={} protocol={protocol} outcome={ending}", Quoted(client.as_bytes()))?;
-        if let Some(Facts { version, cipher, group, sni, guest }) = facts {
+        if let Some(Facts { version, cipher, group, sni, guest, .. }) = facts {
             let sni = sni.as_deref().unwrap_or("none");
             write!(f, " identity={identity} version={version} cipher={cipher} group={group}")?;
             write!(f, " sni={} client-cert={}", Quoted(sni.as_bytes()), guest.word())?;
