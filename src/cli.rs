@@ -1,6 +1,7 @@
 //! argv and environment become a [`Config`]. The only door to lexopt.
 
 use std::ffi::{OsStr, OsString};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use crate::address::Address;
 use crate::keys::{Authorities, Files};
 use crate::message::Error;
 use crate::names::{Level, Names};
+use crate::proxy::{Ends, Version};
 use crate::sandbox::{Demand, Walls};
 use crate::tls::{ClientAuth, Lowest, Pin};
 
@@ -33,6 +35,8 @@ pub struct Config {
     pub inside: Inside,
     /// The server that knows no TLS, and its arguments.
     pub prog: Vec<OsString>,
+    /// `--connect`: that server is here instead, and `prog` is empty.
+    pub connect: Option<Address>,
     /// `--protocol`; `None` is `auto`.
     pub protocol: Option<Protocol>,
     /// `--implicit`.
@@ -67,8 +71,32 @@ pub struct Config {
     pub ids: Option<(u32, u32)>,
     /// `--sandbox`.
     pub sandbox: Demand,
+    /// `PROTO`, with which the names of the client's variables begin.
+    pub proto: String,
     /// `${PROTO}REMOTEIP` and `${PROTO}REMOTEPORT`.
     pub remote: Option<String>,
+    /// The same with `${PROTO}LOCALIP` and `${PROTO}LOCALPORT`, if all are there.
+    pub ends: Option<Ends>,
+    /// `--proxy-protocol`.
+    pub proxy: Option<Proxy>,
+    /// `--accept-proxy`.
+    pub accept_proxy: bool,
+}
+
+/// The PROXY header for the backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Proxy {
+    /// `--proxy-protocol`.
+    pub version: Version,
+    /// `--proxy-inside`: it is sent inside TLS.
+    pub inside: bool,
+}
+
+impl Config {
+    /// The server inside TLS begins after the client's handshake, because it is told about it.
+    pub fn server_learns_of_tls(&self) -> bool {
+        matches!(self.inside, Inside::Respawn) || self.proxy.is_some_and(|proxy| proxy.version == Version::V2)
+    }
 }
 
 impl Config {
@@ -172,6 +200,10 @@ struct Options {
     backend_pins: Vec<Pin>,
     backend_cert: Option<PathBuf>,
     backend_key: Option<PathBuf>,
+    connect: Option<Address>,
+    proxy_protocol: Option<Version>,
+    proxy_inside: bool,
+    accept_proxy: bool,
     no_replay: bool,
     no_advertise: bool,
     handshake_timeout: Option<Duration>,
@@ -199,6 +231,10 @@ impl Options {
             "--backend-pin" => self.backend_pins.extend(pins(&text(option, parser)?)?),
             "--backend-cert" => self.backend_cert = Some(path(parser)?),
             "--backend-key" => self.backend_key = Some(path(parser)?),
+            "--connect" => self.connect = Some(Address::from_argument(&parser.value().map_err(usage)?)?),
+            "--proxy-protocol" => self.proxy_protocol = Some(proxy_version(&text(option, parser)?)?),
+            "--proxy-inside" => self.proxy_inside = true,
+            "--accept-proxy" => self.accept_proxy = true,
             "--no-replay" => self.no_replay = true,
             "--no-advertise" => self.no_advertise = true,
             "-K" => self.handshake_timeout = Some(milliseconds(option, parser)?),
@@ -221,12 +257,18 @@ impl Options {
 
     fn finish(self, operands: Vec<OsString>, env: &dyn Fn(&str) -> Option<OsString>) -> Result<Config, Error> {
         let (inside, prog) = self.inside(operands)?;
-        if prog.is_empty() {
+        if self.connect.is_none() && prog.is_empty() {
             return Err(Error::Usage(format!("no prog to run: {SYNOPSIS}")));
         }
+        if self.connect.is_some() && !prog.is_empty() {
+            return Err(Error::Usage(format!("--connect takes the place of prog: {SYNOPSIS}")));
+        }
+        let proxy = self.proxy(&inside)?;
+        let proto = env("PROTO").map_or_else(|| "TCP".into(), |proto| proto.to_string_lossy().into_owned());
         Ok(Config {
             inside,
             prog,
+            connect: self.connect,
             protocol: self.protocol,
             implicit: self.implicit,
             require_tls: self.require_tls,
@@ -244,8 +286,29 @@ impl Options {
             cut_is_error: self.cut_is_error,
             ids: ids(env)?,
             sandbox: self.sandbox,
-            remote: remote(env),
+            remote: remote(&proto, env),
+            ends: ends(&proto, env),
+            proto,
+            proxy,
+            accept_proxy: self.accept_proxy,
         })
+    }
+
+    fn proxy(&self, inside: &Inside) -> Result<Option<Proxy>, Error> {
+        let no_tls = match inside {
+            Inside::Backend(backend) => backend.tls == BackendTls::None,
+            Inside::Respawn => true,
+        };
+        match self.proxy_protocol {
+            None if self.proxy_inside => Err(Error::Usage("--proxy-inside needs --proxy-protocol".into())),
+            Some(_) if self.proxy_inside && no_tls => {
+                Err(Error::Usage("--proxy-inside needs TLS with the backend".into()))
+            }
+            Some(_) if matches!(inside, Inside::Respawn) && self.connect.is_none() => {
+                Err(Error::Usage("--proxy-protocol needs host and port, or --connect: prog has its environment".into()))
+            }
+            version => Ok(version.map(|version| Proxy { version, inside: self.proxy_inside })),
+        }
     }
 
     fn inside(&self, mut operands: Vec<OsString>) -> Result<(Inside, Vec<OsString>), Error> {
@@ -256,7 +319,7 @@ impl Options {
             }
             return Ok((Inside::Respawn, operands));
         }
-        if operands.len() < 3 {
+        if operands.len() < if self.connect.is_some() { 2 } else { 3 } {
             return Err(Error::Usage(format!("host, port and prog are needed: {SYNOPSIS}")));
         }
         let prog = operands.split_off(2);
@@ -300,6 +363,13 @@ pub fn is_own_variable(name: &OsStr) -> bool {
 /// removed always.
 pub fn is_tls_fact(name: &OsStr) -> bool {
     TLS_FACTS.iter().any(|fact| *fact == name)
+}
+
+/// Whether a variable has the name of one that tells of TLS, be it this program's or another's. Those of OpenSSL that
+/// say what is trusted tell nothing.
+pub fn is_tls_variable(name: &OsStr) -> bool {
+    name.as_encoded_bytes().starts_with(b"SSL_")
+        && !["SSL_CERT_FILE", "SSL_CERT_DIR"].iter().any(|other| *other == name)
 }
 
 fn text(option: &str, parser: &mut lexopt::Parser) -> Result<String, Error> {
@@ -377,6 +447,14 @@ fn demand(word: &str) -> Result<Demand, Error> {
     }
 }
 
+fn proxy_version(name: &str) -> Result<Version, Error> {
+    match name {
+        "v1" => Ok(Version::V1),
+        "v2" => Ok(Version::V2),
+        _ => Err(Error::Usage(format!("--proxy-protocol wants v1 or v2, not {name}"))),
+    }
+}
+
 fn ids(env: &dyn Fn(&str) -> Option<OsString>) -> Result<Option<(u32, u32)>, Error> {
     let id = |name: &str| {
         let Some(value) = env(name) else { return Ok(None) };
@@ -390,12 +468,20 @@ fn ids(env: &dyn Fn(&str) -> Option<OsString>) -> Result<Option<(u32, u32)>, Err
     }
 }
 
-fn remote(env: &dyn Fn(&str) -> Option<OsString>) -> Option<String> {
-    let proto = env("PROTO").map_or_else(|| "TCP".into(), |proto| proto.to_string_lossy().into_owned());
+fn remote(proto: &str, env: &dyn Fn(&str) -> Option<OsString>) -> Option<String> {
     let ip = env(&format!("{proto}REMOTEIP"))?.into_string().ok()?;
     let port = env(&format!("{proto}REMOTEPORT")).and_then(|port| port.into_string().ok());
     let ip = if ip.contains(':') { format!("[{ip}]") } else { ip };
     Some(port.map_or_else(|| ip.clone(), |port| format!("{ip}:{port}")))
+}
+
+fn ends(proto: &str, env: &dyn Fn(&str) -> Option<OsString>) -> Option<Ends> {
+    let end = |side: &str| {
+        let ip = env(&format!("{proto}{side}IP"))?.to_str()?.parse().ok()?;
+        let port = env(&format!("{proto}{side}PORT"))?.to_str()?.parse().ok()?;
+        Some(SocketAddr::new(ip, port))
+    };
+    Some(Ends { client: end("REMOTE")?, server: end("LOCAL")? })
 }
 
 fn usage(why: lexopt::Error) -> Error {
@@ -422,6 +508,8 @@ dialogue:
   -p, --protocol NAME    auto, or a protocol's name (auto: by prog's greeting)
       --no-replay        never replay to the TLS server what the client said before TLS
       --no-advertise     do not add STARTTLS to the server's capabilities
+the plaintext server:
+      --connect H:P      reached at host H and port P, [IPv6]:P or unix:/path, in place of prog
 inside TLS:
       --respawn          run prog again; TLS ends here, SSL_* tell prog of it
       --implicit         TLS from the first byte (ports 465, 993, 995): prog runs inside TLS only
@@ -432,6 +520,10 @@ inside TLS:
                          its public key; several: any of them; without --backend-ca no chain is needed
       --backend-cert FILE, --backend-key FILE
                          the certificate to show to it, and its key (TLS 1.3 only)
+who the client is:
+      --proxy-protocol V v1 or v2: tell the TLS server by a PROXY header, before TLS
+      --proxy-inside     send that header inside TLS
+      --accept-proxy     the client's first bytes are a PROXY header, from who stands before us
 TLS with the client:
   -k 0|1|2               server names: ignore; or the default certificate; named ones only (1)
   -Y, -y                 ask for a client certificate; demand one

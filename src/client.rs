@@ -7,10 +7,11 @@ use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::fs::{Mode, OFlags, fcntl_getfl, fcntl_setfl, open};
-use rustix::net::{getpeername, sockopt};
+use rustix::net::{getpeername, getsockname, sockopt};
 use rustix::stdio::{dup2_stdin, dup2_stdout, stdin, stdout};
 
 use crate::message::Error;
+use crate::proxy::Ends;
 
 /// The client.
 #[derive(Debug)]
@@ -63,9 +64,11 @@ impl Client {
         let _ = fcntl_setfl(&self.output, self.flags.1);
     }
 
-    /// The client's address and port as the kernel knows them.
-    pub fn address(&self) -> Option<SocketAddr> {
-        SocketAddr::try_from(getpeername(&self.input).ok()??).ok()
+    /// Both ends of the connection as the kernel knows them; of the Internet's families only.
+    pub fn ends(&self) -> Option<Ends> {
+        let client = SocketAddr::try_from(getpeername(&self.input).ok()??).ok()?;
+        let server = SocketAddr::try_from(getsockname(&self.input).ok()?).ok()?;
+        Some(Ends { client, server })
     }
 }
 

@@ -12,10 +12,12 @@ use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, Signal, kill_process};
 
+use crate::address::Address;
 use crate::cli::{self, Backend, Config, Inside};
 use crate::client::Client;
 use crate::keys::{self, Files};
 use crate::message::{self, Error};
+use crate::proxy::{self, Ends};
 use crate::signals::{self, Signals};
 use crate::tls::Identity;
 use crate::window::{self, Ask, Chain, MAX_FACT, Peer, Window};
@@ -38,12 +40,15 @@ pub struct Keeper<'a> {
     prog: Option<Child>,
     /// The plaintext prog, told to end.
     retired: Option<Child>,
+    /// Who the client is, if a PROXY header told it.
+    ends: Option<Ends>,
     left: Allowance,
     failure: Option<Error>,
 }
 
 /// What the session may still ask for. Each is given once.
 struct Allowance {
+    client: bool,
     plaintext_prog: bool,
     tls_prog: bool,
     preparation: Tries,
@@ -66,6 +71,7 @@ impl<'a> Keeper<'a> {
     /// [`Error::System`].
     pub fn new(config: &'a Config, window: Window) -> Result<Self, Error> {
         let left = Allowance {
+            client: config.accept_proxy,
             plaintext_prog: !config.implicit,
             tls_prog: matches!(config.inside, Inside::Respawn),
             preparation: Tries(MAX_TRIES),
@@ -86,6 +92,7 @@ impl<'a> Keeper<'a> {
             authorities: None,
             prog: None,
             retired: None,
+            ends: None,
             left,
             failure: None,
         })
@@ -125,6 +132,7 @@ impl<'a> Keeper<'a> {
             let answered = match ask {
                 Ask::Release => return self.release(),
                 Ask::Spawn(variables) => self.spawn(variables),
+                Ask::Client(ends) => self.meet(ends),
                 Ask::Prepare => self.prepare(),
                 Ask::Connect => self.connect(),
                 Ask::Anchors(Peer::Client) => self.authorities(),
@@ -177,6 +185,9 @@ impl<'a> Keeper<'a> {
             }
             command.env(name, value);
         }
+        if let Some(server) = &self.config.connect {
+            return self.connect_server(server);
+        }
         let pipe = || pipe_with(PipeFlags::CLOEXEC).map_err(Error::system("make a pipe"));
         let (prog_reads, session_writes) = pipe()?;
         let (session_reads, prog_writes) = pipe()?;
@@ -184,6 +195,25 @@ impl<'a> Keeper<'a> {
         let prog = command.spawn().map_err(|why| Error::Prog(self.prog_name(), why))?;
         self.prog = Some(prog);
         self.window.grant(&[], &[session_reads.as_fd(), session_writes.as_fd()])
+    }
+
+    /// `--connect`: a connection in place of prog. Without it there is no session, as without prog.
+    fn connect_server(&mut self, server: &Address) -> Result<(), Error> {
+        match server.connect() {
+            Ok(connection) => self.window.grant(&[], &[connection.as_fd()]),
+            Err(why) => {
+                self.failure = Some(why);
+                self.window.refuse()
+            }
+        }
+    }
+
+    fn meet(&mut self, ends: Ends) -> Result<(), Error> {
+        if !std::mem::take(&mut self.left.client) {
+            return Err(refused());
+        }
+        self.ends = Some(ends);
+        self.window.grant(&[], &[])
     }
 
     fn command(&self) -> Command {
@@ -194,6 +224,13 @@ impl<'a> Keeper<'a> {
             if cli::is_tls_fact(&name) || (cli::is_own_variable(&name) && !self.config.keep_environment) {
                 command.env_remove(name);
             }
+        }
+        for (name, value) in self.ends.iter().flat_map(proxy::variables) {
+            let name = format!("{}{name}", self.config.proto);
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
         }
         command
     }

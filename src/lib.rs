@@ -16,6 +16,7 @@ pub mod keeper;
 pub mod keys;
 pub mod message;
 pub mod names;
+pub mod proxy;
 pub mod relay;
 pub mod sandbox;
 pub mod session;

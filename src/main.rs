@@ -65,13 +65,17 @@ fn listen(config: &Config, window: Window, client: Client, offer: Offer) -> Resu
         strict: config.require_tls,
         offer,
         replay: config.replay,
-        respawn: matches!(config.inside, Inside::Respawn),
+        respawn: config.server_learns_of_tls(),
         implicit: config.implicit,
         transcript: config.verbosity >= 3,
     };
-    let identity = if rules.respawn { "kept" } else { "lost" };
-    let name = config.remote.clone().or_else(|| client.address().map(|address| address.to_string()));
-    let report = Report::new(name.unwrap_or_else(|| "unknown".into()), identity);
+    let identity = match config.inside {
+        _ if config.proxy.is_some() => "proxy",
+        Inside::Respawn if config.connect.is_none() => "kept",
+        Inside::Respawn | Inside::Backend(_) => "lost",
+    };
+    let ends = config.ends.or_else(|| client.ends());
+    let report = Report::new(config.remote.clone(), ends, identity);
     let side = Side::new(client.input, client.output);
     let relay = Relay::new(config, window, side, Session::new(rules), report)?;
     config.walls().confine_session()?;

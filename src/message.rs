@@ -158,7 +158,12 @@ impl Display for Reason<'_> {
 
 /// Says why the program ends.
 pub fn fatal(error: &Error) {
-    write_line(error.level(), error);
+    fatal_of(NAME, error);
+}
+
+/// The same for another program of this package.
+pub fn fatal_of(program: &str, error: &Error) {
+    write_line_of(program, error.level(), error);
 }
 
 /// Says what an administrator should look at, from `-v 1` on.
@@ -185,7 +190,11 @@ pub fn transcript(verbosity: u8, what: impl Display) {
 /// One write(2) a line, so that lines of several sessions do not mix. If standard error is gone there is nobody to
 /// tell.
 fn write_line(level: &str, what: impl Display) {
-    let line = format!("{NAME}: {level}: {what}\n");
+    write_line_of(NAME, level, what);
+}
+
+fn write_line_of(program: &str, level: &str, what: impl Display) {
+    let line = format!("{program}: {level}: {what}\n");
     let _ = io::stderr().write_all(line.as_bytes());
 }
 

@@ -15,6 +15,7 @@ use crate::window::{Ask, Window};
 
 mod backend;
 mod carry;
+mod proxy;
 mod reactor;
 mod report;
 mod switch;
@@ -72,6 +73,12 @@ impl<'a> Relay<'a> {
     /// # Errors
     /// Whatever ended the session before its time.
     pub fn run(mut self) -> Result<u8, Error> {
+        if self.config.accept_proxy {
+            self.hear_proxy_header()?;
+        }
+        if self.config.proxy.is_some() && self.report.ends.is_none() {
+            return Err(Error::Environment(UNKNOWN_CLIENT.into()));
+        }
         if (self.config.implicit || self.start_server()?)
             && let Next::PassThrough = self.dialogue()?
         {
@@ -86,7 +93,8 @@ impl<'a> Relay<'a> {
 
     /// False if prog cannot be run; the keeper says why when it ends.
     fn start_server(&mut self) -> Result<bool, Error> {
-        let Some(server) = self.ask_for_side(&Ask::Spawn(None))? else { return Ok(false) };
+        let Some(mut server) = self.ask_for_side(&Ask::Spawn(None))? else { return Ok(false) };
+        self.introduce(&mut server);
         self.serve_with(server)?;
         Ok(true)
     }
@@ -263,6 +271,9 @@ impl<'a> Relay<'a> {
         }
     }
 }
+
+const UNKNOWN_CLIENT: &str =
+    "the client's address is not known, so --proxy-protocol cannot tell it: set ${PROTO}REMOTEIP and friends";
 
 /// The most bytes read at a time while the dialogue is watched.
 const PIECE: usize = 4096;

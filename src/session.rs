@@ -57,7 +57,7 @@ pub struct Rules {
     pub offer: Offer,
     /// The prefix is replayed when the client does not open the session again.
     pub replay: bool,
-    /// `--respawn`: the server inside TLS is a fresh prog, started after the handshake.
+    /// The server inside TLS begins after the handshake: a fresh prog (`--respawn`), or a backend that is told of TLS.
     pub respawn: bool,
     /// `--implicit`: TLS from the first byte; the first server is the one inside.
     pub implicit: bool,

@@ -15,6 +15,7 @@ use rustix::net::{
 use rustix::process::Pid;
 
 use crate::message::Error;
+use crate::proxy::Ends;
 
 /// The longest packet in bytes. A certificate chain is the longest thing that travels; browsers stop at 64 KiB.
 pub const MAX_PACKET: usize = 64 * 1024;
@@ -27,6 +28,8 @@ pub const MAX_FACT: usize = 4096;
 pub enum Ask {
     /// Run prog. Inside TLS with these variables; each `NAME=VALUE`.
     Spawn(Option<Vec<String>>),
+    /// A PROXY header told who the client is; let prog know.
+    Client(Ends),
     /// Read key and certificate. The answer is whether TLS can be had.
     Prepare,
     /// Connect to the backend. A descriptor comes back.
@@ -242,6 +245,7 @@ impl Ask {
                 }
                 packet
             }
+            Self::Client(ends) => format!("i{} {}", ends.client, ends.server).into_bytes(),
             Self::Prepare => vec![b't'],
             Self::Connect => vec![b'c'],
             Self::Anchors(peer) => vec![b'a', peer.letter()],
@@ -264,6 +268,10 @@ impl Ask {
         Some(match (letter, rest) {
             (b'p', []) => Self::Spawn(None),
             (b'P', _) => Self::Spawn(Some(text()?.split_terminator('\0').map(str::to_owned).collect())),
+            (b'i', _) => {
+                let (client, server) = text()?.split_once(' ')?;
+                Self::Client(Ends { client: client.parse().ok()?, server: server.parse().ok()? })
+            }
             (b't', []) => Self::Prepare,
             (b'c', []) => Self::Connect,
             (b'a', [peer]) => Self::Anchors(Peer::from_letter(*peer)?),
@@ -370,6 +378,7 @@ mod tests {
             Ask::Spawn(None),
             Ask::Spawn(Some(vec![])),
             Ask::Spawn(Some(vec!["SSL_PROTOCOL=TLSv1.3".into(), "SSL_CIPHER=x".into()])),
+            Ask::Client(Ends { client: ([192, 0, 2, 1], 4711).into(), server: ([192, 0, 2, 2], 25).into() }),
             Ask::Prepare,
             Ask::Connect,
             Ask::Anchors(Peer::Client),
@@ -402,6 +411,8 @@ mod tests {
             b"n",
             b"n\0\0\0\x01",
             b"P\xff\0",
+            b"i",
+            b"i1.2.3.4:5 x",
         ] {
             assert_eq!(Ask::decode(packet), None, "{packet:?}");
         }

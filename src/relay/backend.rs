@@ -30,7 +30,11 @@ impl Relay<'_> {
         let reached = if ready { self.reach(backend, until)? } else { Err(io::ErrorKind::NotConnected.into()) };
         match reached {
             Ok(Reached { greeted }) => {
-                self.session.prepared(true);
+                if self.config.server_learns_of_tls() {
+                    self.session.reached();
+                } else {
+                    self.session.prepared(true);
+                }
                 if greeted {
                     self.session.greeted();
                 }
@@ -40,6 +44,32 @@ impl Relay<'_> {
                 self.backend_failed(backend, &why);
                 self.session.prepared(false);
             }
+        }
+        Ok(())
+    }
+
+    /// Reaches the backend once more, now that it can be told of the client's TLS.
+    pub(super) fn reach_inside(&mut self, backend: &Backend) -> Result<(), Error> {
+        match self.reach(backend, Instant::now() + BACKEND_TIMEOUT)? {
+            Ok(Reached { greeted }) => {
+                self.backend_serves()?;
+                if greeted {
+                    self.session.greeted();
+                }
+            }
+            Err(why) => {
+                self.backend_failed(backend, &why);
+                self.session.server_failed();
+            }
+        }
+        Ok(())
+    }
+
+    /// The backend takes the plaintext server's place.
+    pub(super) fn backend_serves(&mut self) -> Result<(), Error> {
+        if let Some(backend) = self.backend.take() {
+            self.reactor.deregister(&backend);
+            self.serve_with(backend)?;
         }
         Ok(())
     }
@@ -66,6 +96,10 @@ impl Relay<'_> {
         };
         self.reactor.register(Who::Backend, &side)?;
         self.backend = Some(side);
+        let proxy = self.config.proxy;
+        if let Some(proxy) = proxy.filter(|proxy| !proxy.inside) {
+            self.tell_backend(&self.backend_header(proxy.version));
+        }
         let greeted = matches!(tls, BackendTls::StartTls | BackendTls::Opportunistic);
         if greeted && let Err(why) = self.approach(until)? {
             return Ok(Err(why));
@@ -74,6 +108,8 @@ impl Relay<'_> {
             self.report.reached("plaintext");
         } else if let Err(why) = self.secure(backend, until)? {
             return Ok(Err(why));
+        } else if let Some(proxy) = proxy.filter(|proxy| proxy.inside) {
+            self.tell_backend(&self.backend_header(proxy.version));
         }
         Ok(Ok(Reached { greeted }))
     }
@@ -83,6 +119,11 @@ impl Relay<'_> {
         let Some(leg) = self.backend_leg(backend)? else {
             return Ok(Err(io::ErrorKind::NotConnected.into()));
         };
+        while self.backend.as_mut().is_some_and(|side| !side.flush()) {
+            if !self.wait(Some(until))? {
+                return Ok(Err(io::ErrorKind::TimedOut.into()));
+            }
+        }
         let begun = self.backend.as_mut().map_or(Ok(()), |side| side.begin_tls(leg, Surplus::none()));
         if begun.is_err() {
             return Ok(begun);

@@ -6,6 +6,7 @@ use std::time::Instant;
 use starttls_protocols::Protocol;
 
 use crate::message::{self, Quoted};
+use crate::proxy::Ends;
 use crate::session::{Outcome, Replayed};
 use crate::tls::Facts;
 
@@ -13,6 +14,8 @@ use crate::tls::Facts;
 pub struct Report {
     /// The client's address, as `192.0.2.1:4711`, or `unknown`.
     pub client: String,
+    /// Both ends of the client's connection, if they are known.
+    pub ends: Option<Ends>,
     pub(super) from_client: u64,
     pub(super) to_client: u64,
     identity: &'static str,
@@ -37,9 +40,11 @@ enum Ending {
 
 impl Report {
     /// A session that begins now. `identity` is how the server inside TLS learns who the client is.
-    pub fn new(client: String, identity: &'static str) -> Self {
+    pub fn new(client: Option<String>, ends: Option<Ends>, identity: &'static str) -> Self {
+        let client = client.or_else(|| ends.map(|ends| ends.client.to_string()));
         Self {
-            client,
+            client: client.unwrap_or_else(|| "unknown".into()),
+            ends,
             from_client: 0,
             to_client: 0,
             identity,
@@ -49,6 +54,12 @@ impl Report {
             backend: None,
             cut: false,
         }
+    }
+
+    /// A PROXY header told who the client is.
+    pub(super) fn meet(&mut self, ends: Ends) {
+        self.client = ends.client.to_string();
+        self.ends = Some(ends);
     }
 
     /// When the session began.
@@ -115,10 +126,10 @@ struct Line<'a> {
 
 impl Display for Line<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Report { client, from_client, to_client, identity, began, ending, facts, backend, cut: _ } = self.report;
+        let Report { client, from_client, to_client, identity, began, ending, facts, backend, .. } = self.report;
         let protocol = self.protocol.map_or("unknown", |protocol| protocol.name);
         write!(f, "session client={} protocol={protocol} outcome={ending}", Quoted(client.as_bytes()))?;
-        if let Some(Facts { version, cipher, group, sni, guest }) = facts {
+        if let Some(Facts { version, cipher, group, sni, guest, .. }) = facts {
             let sni = sni.as_deref().unwrap_or("none");
             write!(f, " identity={identity} version={version} cipher={cipher} group={group}")?;
             write!(f, " sni={} client-cert={}", Quoted(sni.as_bytes()), guest.word())?;

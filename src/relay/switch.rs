@@ -25,10 +25,10 @@ impl Relay<'_> {
         }
         self.drop_server();
         self.window.tell(&Ask::Retire)?;
-        if let Some(backend) = self.backend.take() {
-            self.reactor.deregister(&backend);
-            self.serve_with(backend)?;
+        if self.config.server_learns_of_tls() {
+            self.drop_backend();
         }
+        self.backend_serves()?;
         let leg = self.client_leg()?;
         let shaken = match self.client.begin_tls(leg, surplus) {
             Ok(()) => self.handshake(Who::Client, until)?,
@@ -39,7 +39,7 @@ impl Relay<'_> {
             return Ok(Some(Next::Close));
         }
         self.report.handshake_done(self.facts());
-        if matches!(self.config.inside, Inside::Backend(_)) {
+        if !self.config.server_learns_of_tls() {
             self.window.tell(&Ask::Release)?;
         }
         self.session.handshake_done();
@@ -82,13 +82,25 @@ impl Relay<'_> {
         self.report.handshake_failed(why.kind() == io::ErrorKind::TimedOut);
     }
 
+    /// Begins the server that is told of TLS.
     pub(super) fn respawn(&mut self) -> Result<(), Error> {
-        let variables = self.facts().map_or_else(Vec::new, |facts| facts.variables());
-        match self.ask_for_side(&Ask::Spawn(Some(variables)))? {
-            Some(server) => self.serve_with(server)?,
-            None => self.session.server_failed(),
+        match &self.config.inside {
+            Inside::Respawn => self.spawn_inside()?,
+            Inside::Backend(backend) => self.reach_inside(backend)?,
         }
         self.window.tell(&Ask::Release)
+    }
+
+    fn spawn_inside(&mut self) -> Result<(), Error> {
+        let variables = self.facts().map_or_else(Vec::new, |facts| facts.variables());
+        match self.ask_for_side(&Ask::Spawn(Some(variables)))? {
+            Some(mut server) => {
+                self.introduce(&mut server);
+                self.serve_with(server)?;
+            }
+            None => self.session.server_failed(),
+        }
+        Ok(())
     }
 
     pub(super) fn facts(&self) -> Option<Facts> {

@@ -41,6 +41,8 @@ pub struct Facts {
     pub group: String,
     /// The name the client asked for (SNI).
     pub sni: Option<String>,
+    /// The ALPN protocol.
+    pub alpn: Option<Vec<u8>>,
     /// Who the client proved to be.
     pub guest: Guest,
 }
@@ -105,6 +107,7 @@ impl Facts {
                 .negotiated_key_exchange_group()
                 .map_or("unknown".into(), |group| format!("{:?}", group.name())),
             sni,
+            alpn: connection.alpn_protocol().map(<[u8]>::to_vec),
             guest: Guest::of(verdict, connection.peer_certificates()),
         })
     }

@@ -20,6 +20,8 @@ pub struct DistinguishedNames {
     pub issuer: String,
     /// The subject as s6-tlsd writes it: `O=Example, CN=alice`, no attributes but C, ST, L, O, OU and CN.
     pub short_subject: String,
+    /// The subject's common name as it stands there, for a PROXY header; `None` if a control character is in it.
+    pub common_name: Option<String>,
 }
 
 impl DistinguishedNames {
@@ -30,6 +32,7 @@ impl DistinguishedNames {
             subject: rfc4514(&certificate.subject),
             issuer: rfc4514(&certificate.issuer),
             short_subject: short(&certificate.subject),
+            common_name: common_name(&certificate.subject),
         })
     }
 }
@@ -43,6 +46,12 @@ fn short(name: &Name) -> String {
     let all = || name.0.iter().flat_map(|set| set.0.iter());
     let wanted = KEYWORDS.iter().take(SHORT).filter_map(|(_, oid)| all().find(|attribute| attribute.oid == *oid));
     wanted.map(attribute).collect::<Vec<_>>().join(", ")
+}
+
+fn common_name(name: &Name) -> Option<String> {
+    let oid = KEYWORDS.iter().find(|(keyword, _)| *keyword == "CN").map(|(_, oid)| *oid)?;
+    let found = name.0.iter().flat_map(|set| set.0.iter()).find(|attribute| attribute.oid == oid)?;
+    text(found).filter(|text| !text.chars().any(char::is_control)).map(str::to_owned)
 }
 
 fn attribute(attribute: &AttributeTypeAndValue) -> String {

@@ -59,7 +59,7 @@ impl Guest {
             Self::Verified(hash, names) => (hash, names),
         };
         let mut variables = vec!["SSL_CLIENT_VERIFY=SUCCESS".into(), format!("SSL_PEER_CERT_HASH=SHA256:{hash}")];
-        if let Some(DistinguishedNames { subject, issuer, short_subject }) = names {
+        if let Some(DistinguishedNames { subject, issuer, short_subject, .. }) = names {
             variables.push(format!("SSL_CLIENT_S_DN={subject}"));
             variables.push(format!("SSL_CLIENT_I_DN={issuer}"));
             variables.push(format!("SSL_PEER_CERT_SUBJECT={short_subject}"));
