@@ -38,8 +38,11 @@ impl Files {
     /// # Errors
     /// [`Error::TlsConfig`] if a file cannot be read, holds nothing usable, or the key is another certificate's.
     pub fn load(&self) -> Result<Identity, Error> {
-        let chain = certificates(&self.chain, "certificate")?;
-        let keys = private_keys(&self.key)?;
+        let key = read(&self.key, "key")?;
+        // One file for both is read once, so that it can be replaced as one.
+        let chain = if self.chain == self.key { None } else { Some(read(&self.chain, "certificate")?) };
+        let chain = certificates(chain.as_ref().unwrap_or(&key), &self.chain, "certificate")?;
+        let keys = private_keys(&key, &self.key)?;
         Identity::new(chain, keys).map_err(|why| unable("use", "key", &self.key, why))
     }
 }
@@ -50,7 +53,7 @@ impl Files {
 /// [`Error::TlsConfig`] if there is none.
 pub fn anchors(file: Option<&Path>) -> Result<Vec<CertificateDer<'static>>, Error> {
     if let Some(file) = file {
-        return certificates(file, ANCHORS);
+        return anchors_in(file);
     }
     let found = rustls_native_certs::load_native_certs().certs;
     if found.is_empty() {
@@ -76,7 +79,7 @@ impl Authorities {
     /// [`Error::TlsConfig`] if there is none.
     pub fn load(&self) -> Result<Vec<CertificateDer<'static>>, Error> {
         let (path, mut found) = match self {
-            Self::File(file) => (file, certificates(file, ANCHORS)?),
+            Self::File(file) => (file, anchors_in(file)?),
             Self::Directory(directory) => (directory, Self::in_directory(directory)?),
         };
         found.retain(tls::is_anchor);
@@ -88,7 +91,7 @@ impl Authorities {
         for entry in directory.read_dir().map_err(|why| unable("open", ANCHORS, directory, why))? {
             let entry = entry.map_err(|why| unable("read", ANCHORS, directory, why))?;
             if is_hash(&entry.file_name()) {
-                found.extend(certificates(&entry.path(), ANCHORS)?);
+                found.extend(anchors_in(&entry.path())?);
             }
         }
         if found.is_empty() {
@@ -108,21 +111,23 @@ fn is_hash(name: &OsStr) -> bool {
         && number.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-fn private_keys(path: &Path) -> Result<Vec<PrivateKeyDer<'static>>, Error> {
-    let bytes = read(path, "key")?;
-    let keys: Vec<_> = if is_pem(&bytes) {
-        let found: Result<Vec<_>, _> = rustls_pemfile::read_all(&mut &bytes[..]).collect();
+fn private_keys(mut bytes: &[u8], path: &Path) -> Result<Vec<PrivateKeyDer<'static>>, Error> {
+    let keys: Vec<_> = if is_pem(bytes) {
+        let found: Result<Vec<_>, _> = rustls_pemfile::read_all(&mut bytes).collect();
         found.map_err(|why| unable("read", "key", path, why))?.into_iter().filter_map(key_of).collect()
     } else {
-        PrivateKeyDer::try_from(bytes.as_slice()).iter().map(PrivateKeyDer::clone_key).collect()
+        PrivateKeyDer::try_from(bytes).iter().map(PrivateKeyDer::clone_key).collect()
     };
     if keys.is_empty() { Err(unable("read", "key", path, "no unencrypted private key in it")) } else { Ok(keys) }
 }
 
-fn certificates(path: &Path, what: &str) -> Result<Vec<CertificateDer<'static>>, Error> {
-    let bytes = read(path, what)?;
-    let found = if is_pem(&bytes) {
-        let found: Result<Vec<_>, _> = rustls_pemfile::certs(&mut &bytes[..]).collect();
+fn anchors_in(path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
+    certificates(&read(path, ANCHORS)?, path, ANCHORS)
+}
+
+fn certificates(mut bytes: &[u8], path: &Path, what: &str) -> Result<Vec<CertificateDer<'static>>, Error> {
+    let found = if is_pem(bytes) {
+        let found: Result<Vec<_>, _> = rustls_pemfile::certs(&mut bytes).collect();
         found.map_err(|why| unable("read", what, path, why))?
     } else {
         vec![CertificateDer::from(bytes.to_vec())]

@@ -129,7 +129,9 @@ impl Relay<'_> {
             return Ok(begun);
         }
         let shaken = self.handshake(Who::Backend, until)?;
-        self.report.reached(backend.proof());
+        if shaken.is_ok() {
+            self.report.reached(backend.proof());
+        }
         Ok(shaken)
     }
 

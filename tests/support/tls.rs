@@ -7,6 +7,9 @@ use std::sync::Arc;
 
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::ServerName;
+use rustls::server::WebPkiClientVerifier;
+use rustls::server::danger::ClientCertVerifier;
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{
     ClientConfig, ClientConnection, CommonState, ConnectionCommon, RootCertStore, ServerConfig, ServerConnection,
     SideData, StreamOwned, SupportedProtocolVersion,
@@ -26,6 +29,7 @@ pub(crate) struct Client {
     versions: Vec<&'static SupportedProtocolVersion>,
     alpn: Vec<Vec<u8>>,
     groups: Option<Vec<NamedGroup>>,
+    shown: Option<Arc<CertifiedKey>>,
 }
 
 /// A client's handshake, begun.
@@ -37,7 +41,7 @@ impl Client {
     pub(crate) fn new(site: &Site) -> Self {
         let mut roots = RootCertStore::empty();
         roots.add(site.authority.clone()).unwrap();
-        Self { roots: Arc::new(roots), name: "localhost", versions: vec![&TLS13, &TLS12], alpn: vec![], groups: None }
+        Self { roots: Arc::new(roots), name: "localhost", versions: vec![&TLS13, &TLS12], alpn: vec![], groups: None, shown: None }
     }
 
     pub(crate) fn named(self, name: &'static str) -> Self {
@@ -56,6 +60,12 @@ impl Client {
         Self { groups: Some(groups.to_vec()), ..self }
     }
 
+    /// Shows this site's certificate, if it is asked for one.
+    pub(crate) fn showing(self, site: &Site) -> Self {
+        let key = aws_lc_rs::sign::any_supported_type(&site.key).unwrap();
+        Self { shown: Some(Arc::new(CertifiedKey::new(vec![site.certificate.clone()], key))), ..self }
+    }
+
     /// Begins the handshake; nothing is sent yet.
     pub(crate) fn begin(&self) -> Handshake {
         let mut provider = aws_lc_rs::default_provider();
@@ -67,6 +77,9 @@ impl Client {
             .unwrap()
             .with_root_certificates(Arc::clone(&self.roots))
             .with_no_client_auth();
+        if let Some(shown) = &self.shown {
+            config.client_auth_cert_resolver = Arc::new(SingleCertAndKey::from(Arc::clone(shown)));
+        }
         config.alpn_protocols.clone_from(&self.alpn);
         let name = ServerName::try_from(self.name).unwrap();
         Handshake { connection: ClientConnection::new(Arc::new(config), name).unwrap() }
@@ -102,10 +115,32 @@ impl Handshake {
 
 /// The other end: accepts the handshake as this site.
 pub(crate) fn accept(site: &Site, stream: TcpStream) -> io::Result<Peer> {
+    accept_from(site, stream, WebPkiClientVerifier::no_client_auth(), rustls::ALL_VERSIONS)
+}
+
+/// The same, and the other side must show a certificate of the site's authority.
+pub(crate) fn accept_known(
+    site: &Site,
+    stream: TcpStream,
+    versions: &[&'static SupportedProtocolVersion],
+) -> io::Result<Peer> {
+    let mut roots = RootCertStore::empty();
+    roots.add(site.authority.clone()).unwrap();
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build().unwrap();
+    accept_from(site, stream, verifier, versions)
+}
+
+fn accept_from(
+    site: &Site,
+    stream: TcpStream,
+    verifier: Arc<dyn ClientCertVerifier>,
+    versions: &[&'static SupportedProtocolVersion],
+) -> io::Result<Peer> {
     let config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
-        .with_safe_default_protocol_versions()
+        .with_protocol_versions(versions)
         .unwrap()
-        .with_no_client_auth()
+        .with_client_cert_verifier(verifier)
         .with_single_cert(vec![site.certificate.clone()], site.key.clone_key())
         .unwrap();
     let mut connection = ServerConnection::new(Arc::new(config)).unwrap();
