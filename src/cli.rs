@@ -26,6 +26,8 @@ pub enum Invocation {
     Version,
     /// A session.
     Run(Box<Config>),
+    /// `--check`: would there be one?
+    Check(Box<Config>),
 }
 
 /// Everything an administrator decides.
@@ -183,7 +185,9 @@ pub fn parse(
         };
         options.take(&option, &mut parser)?;
     }
-    options.finish(operands, env).map(|config| Invocation::Run(Box::new(config)))
+    let check = options.check;
+    let config = options.finish(operands, env).map(Box::new)?;
+    Ok(if check { Invocation::Check(config) } else { Invocation::Run(config) })
 }
 
 /// The options as they come.
@@ -214,6 +218,7 @@ struct Options {
     cut_is_error: bool,
     keep_environment: bool,
     sandbox: Demand,
+    check: bool,
     verbosity: Option<u8>,
 }
 
@@ -247,6 +252,7 @@ impl Options {
             "-J" => self.cut_is_error = true,
             "-j" => self.cut_is_error = false,
             "--sandbox" => self.sandbox = demand(&text(option, parser)?)?,
+            "--check" => self.check = true,
             "-Z" => self.keep_environment = true,
             "-z" => self.keep_environment = false,
             "-v" => self.verbosity = Some(number(option, parser)?),
@@ -535,6 +541,7 @@ the rest:
   -Z, -z                 keep the wrapper's variables in prog's environment; remove them (-z)
       --sandbox WORD     without Landlock or seccomp: try goes on, require does not (try)
   -v N                   0 fatal, 1 warnings, 2 one line a session, 3 transcript (1)
+      --check            no session: say whether the configuration would serve, a line for each part
       --help, --version
 
 environment:

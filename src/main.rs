@@ -5,6 +5,7 @@ use std::os::fd::AsRawFd;
 use std::process::ExitCode;
 
 use starttls_protocols::{Offer, PROTOCOLS};
+use starttls_wrapper::check;
 use starttls_wrapper::cli::{self, Config, HELP, Inside, Invocation};
 use starttls_wrapper::client::Client;
 use starttls_wrapper::keeper::Keeper;
@@ -21,6 +22,7 @@ fn main() -> ExitCode {
         Invocation::Help => print(HELP),
         Invocation::Version => print(VERSION),
         Invocation::Run(config) => run(&config),
+        Invocation::Check(config) => check::check(&config, std::env::args_os().skip(1).collect()),
     });
     outcome.map_or_else(
         |why| {

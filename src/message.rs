@@ -187,6 +187,11 @@ pub fn transcript(verbosity: u8, what: impl Display) {
     }
 }
 
+/// Passes on what a session that was tried said (`--check`).
+pub fn pass_on(messages: &[u8]) {
+    let _ = io::stderr().write_all(messages);
+}
+
 /// One write(2) a line, so that lines of several sessions do not mix. If standard error is gone there is nobody to
 /// tell.
 fn write_line(level: &str, what: impl Display) {

@@ -96,6 +96,12 @@ impl Names {
         self.default.iter().chain(self.named.values()).try_for_each(Files::check)
     }
 
+    /// Every identity, with the name it is for.
+    pub fn all(&self) -> impl Iterator<Item = (&str, &Files)> {
+        let default = self.default.iter().map(|files| ("any other name", files));
+        self.named.iter().map(|(name, files)| (name.as_str(), files)).chain(default)
+    }
+
     /// The identity for a client that names no known name, if such a client is served at all.
     pub fn default_files(&self) -> Option<&Files> {
         self.default.as_ref()

@@ -17,7 +17,7 @@ mod remote;
 
 pub use backend::{Pin, Trust};
 pub use client::{Facts, Welcome};
-pub use dn::DistinguishedNames;
+pub use dn::{DistinguishedNames, Validity};
 pub use guest::{ClientAuth, Guest};
 pub use identity::{Identity, may_be_signed};
 pub use leg::{Heard, Leg, is_no_tls};

@@ -4,6 +4,7 @@
 //! taken for another attribute.
 
 use std::fmt::Write;
+use std::time::SystemTime;
 
 use x509_cert::Certificate;
 use x509_cert::attr::AttributeTypeAndValue;
@@ -34,6 +35,39 @@ impl DistinguishedNames {
             short_subject: short(&certificate.subject),
             common_name: common_name(&certificate.subject),
         })
+    }
+}
+
+/// When a certificate is valid.
+#[derive(Clone, Debug)]
+pub struct Validity {
+    from: SystemTime,
+    end: SystemTime,
+    /// The end as text, `2027-02-01T00:00:00Z`.
+    pub until: String,
+}
+
+impl Validity {
+    /// Of this certificate in DER; `None` if it cannot be read.
+    pub fn of(certificate: &[u8]) -> Option<Self> {
+        let validity = Certificate::from_der(certificate).ok()?.tbs_certificate.validity;
+        Some(Self {
+            from: SystemTime::UNIX_EPOCH + validity.not_before.to_unix_duration(),
+            end: SystemTime::UNIX_EPOCH + validity.not_after.to_unix_duration(),
+            until: validity.not_after.to_date_time().to_string(),
+        })
+    }
+
+    /// Whether it is valid at this time.
+    ///
+    /// # Errors
+    /// Why it is not, and what to do.
+    pub fn holds_at(&self, time: SystemTime) -> Result<(), String> {
+        match time {
+            _ if time < self.from => Err("it is not valid yet: check the clock".into()),
+            _ if time > self.end => Err(format!("it expired at {}: renew it", self.until)),
+            _ => Ok(()),
+        }
     }
 }
 

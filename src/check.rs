@@ -1,0 +1,155 @@
+//! `--check`: whether a configuration would serve, without a client. One line for each thing that can be wrong.
+//!
+//! What can be read is read; whether prog runs, greets and is granted TLS is found out by a real session of this very
+//! program, with a client that asks for TLS and leaves. That includes the TLS server at host and port.
+
+use std::ffi::OsString;
+use std::fmt::Display;
+use std::io::{self, Read, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::process::{Command, Stdio};
+use std::time::{Duration, SystemTime};
+
+use starttls_protocols::{PROTOCOLS, Protocol};
+
+use crate::cli::{Config, Inside};
+use crate::keys::{self, Files};
+use crate::message::{self, Error, Quoted};
+use crate::sandbox::{Demand, Walls};
+use crate::session::{Approach, Refusal, Step};
+use crate::tls::{CertificateDer, DistinguishedNames, Validity};
+
+/// How long the tried session may be silent: longer than a backend is waited for.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Checks everything and says so on standard output. Returns the exit status: zero, or that of the first failure.
+///
+/// # Errors
+/// None of what is checked; only that standard output cannot be written to.
+pub fn check(config: &Config, arguments: Vec<OsString>) -> Result<u8, Error> {
+    let mut list = List::default();
+    list.tell("options and environment", Ok::<_, Error>(None))?;
+    list.tell("key and certificate", config.names.check().map(|()| None))?;
+    for (name, files) in config.names.all() {
+        let what = format!("key {} and certificate {} for {name}", files.key.display(), files.chain.display());
+        list.tell(&what, identity(files))?;
+    }
+    if let Some(authorities) = &config.authorities {
+        list.tell("trust anchors for clients", authorities.load().map(count))?;
+    }
+    if let Inside::Backend(backend) = &config.inside {
+        if let Some(own) = &backend.own {
+            list.tell("certificate for the backend", identity(own))?;
+        }
+        if backend.needs_chain() {
+            list.tell("trust anchors for the backend", keys::anchors(backend.anchors.as_deref()).map(count))?;
+        }
+    }
+    if !config.implicit {
+        list.tell("a session that asks for TLS", try_session(config, arguments))?;
+    }
+    // The last thing, as it cannot be undone.
+    let walls = Walls { demand: Demand::Require, ..config.walls() };
+    list.tell("sandbox", walls.confine_session().map(|()| None))?;
+    Ok(list.status)
+}
+
+/// The lines so far.
+#[derive(Default)]
+struct List {
+    status: u8,
+}
+
+impl List {
+    fn tell(&mut self, what: &str, found: Result<Option<String>, Error>) -> Result<(), Error> {
+        match found {
+            Ok(None) => say(format_args!("ok: {what}")),
+            Ok(Some(detail)) => say(format_args!("ok: {what}: {detail}")),
+            Err(why) => {
+                self.status = if self.status == 0 { why.exit_code() } else { self.status };
+                say(format_args!("failed: {what}: {why}"))
+            }
+        }
+    }
+}
+
+fn say(line: impl Display) -> Result<(), Error> {
+    writeln!(io::stdout(), "{line}").map_err(Error::system("write to standard output"))
+}
+
+fn count(anchors: Vec<CertificateDer<'static>>) -> Option<String> {
+    Some(format!("{} of them", anchors.len()))
+}
+
+/// Reads key and chain, and looks at what no handshake shows: the order of the chain, and its dates.
+fn identity(files: &Files) -> Result<Option<String>, Error> {
+    let identity = files.load()?;
+    let wrong = |why: String| Error::TlsConfig(format!("certificate {}: {why}", files.chain.display()));
+    let chain = identity.chain();
+    for certificate in chain {
+        let validity = Validity::of(certificate).ok_or_else(|| wrong("it cannot be read".into()))?;
+        validity.holds_at(SystemTime::now()).map_err(wrong)?;
+    }
+    let names: Option<Vec<_>> = chain.iter().map(|certificate| DistinguishedNames::of(certificate)).collect();
+    let names = names.ok_or_else(|| wrong("it cannot be read".into()))?;
+    for pair in names.windows(2) {
+        if let [subject, issuer] = pair
+            && subject.issuer != issuer.subject
+        {
+            let (subject, next) = (&subject.subject, &issuer.subject);
+            return Err(wrong(format!("{subject} is not followed by its issuer, but by {next}: mend the order")));
+        }
+    }
+    let until = chain.first().and_then(|leaf| Validity::of(leaf)).map(|validity| format!("until {}", validity.until));
+    Ok(until)
+}
+
+/// Runs this program once more, as a client that asks for TLS and leaves when it is granted.
+fn try_session(config: &Config, arguments: Vec<OsString>) -> Result<Option<String>, Error> {
+    let attempt = || Error::system("try a session");
+    let (mut client, wrapper) = UnixStream::pair().map_err(attempt())?;
+    client.set_read_timeout(Some(PATIENCE)).map_err(attempt())?;
+    let input = OwnedFd::from(wrapper.try_clone().map_err(attempt())?);
+    let program = std::env::current_exe().map_err(attempt())?;
+    let mut command = Command::new(program);
+    command.args(arguments.into_iter().filter(|argument| argument != "--check"));
+    command.stdin(input).stdout(OwnedFd::from(wrapper)).stderr(Stdio::piped());
+    let session = command.spawn().map_err(attempt())?;
+    drop(command);
+    let granted = ask_for_tls(config, &mut client);
+    drop(client);
+    let told = session.wait_with_output().map_err(attempt())?.stderr;
+    granted.map(Some).map_err(|why| {
+        message::pass_on(&told);
+        Error::TlsConfig(format!("{why}; standard error tells more"))
+    })
+}
+
+/// Goes the way to STARTTLS up to the go-ahead. Returns what there is to say of it.
+fn ask_for_tls(config: &Config, stream: &mut UnixStream) -> Result<String, String> {
+    if config.accept_proxy {
+        stream.write_all(b"PROXY UNKNOWN\r\n").map_err(|why| why.to_string())?;
+    }
+    let mut approach: Option<(Protocol, Approach)> = None;
+    let mut buffer = [0; 4096];
+    loop {
+        let count = stream.read(&mut buffer).map_err(|_| "it is silent".to_owned())?;
+        let heard = buffer.get(..count).filter(|heard| !heard.is_empty()).ok_or("it closed the connection")?;
+        if approach.is_none() {
+            let known = PROTOCOLS.iter().copied().find(|protocol| (protocol.greets)(heard));
+            let protocol = config.protocol.or(known).ok_or_else(|| format!("unknown greeting: {}", Quoted(heard)))?;
+            approach = Some((protocol, Approach::new(protocol)));
+        }
+        let Some((protocol, approach)) = &mut approach else { continue };
+        match approach.hears(heard) {
+            Step::Hear => {}
+            Step::Say(line) => stream.write_all(line).map_err(|why| why.to_string())?,
+            Step::BeginTls => return Ok(format!("granted, {}", protocol.name)),
+            Step::TurnBack(Refusal::NotOffered(line) | Refusal::Greeting(line)) => {
+                return Err(format!("it said {}", Quoted(&line)));
+            }
+            Step::TurnBack(_) => return Err("it said what no server says".into()),
+        }
+    }
+}
