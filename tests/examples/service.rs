@@ -85,6 +85,12 @@ impl Place {
         path
     }
 
+    /// Key and chain in one file.
+    pub(crate) fn both(&self) -> PathBuf {
+        let read = |name| fs::read_to_string(self.path.join(name)).expect("a file");
+        self.write("mail.pem", &(read("key.pem") + &read("cert.pem")))
+    }
+
     pub(crate) fn directory(&self, name: &str) -> PathBuf {
         let path = self.path.join(name);
         fs::create_dir_all(&path).expect("a directory");

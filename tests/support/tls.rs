@@ -41,7 +41,14 @@ impl Client {
     pub(crate) fn new(site: &Site) -> Self {
         let mut roots = RootCertStore::empty();
         roots.add(site.authority.clone()).unwrap();
-        Self { roots: Arc::new(roots), name: "localhost", versions: vec![&TLS13, &TLS12], alpn: vec![], groups: None, shown: None }
+        Self {
+            roots: Arc::new(roots),
+            name: "localhost",
+            versions: vec![&TLS13, &TLS12],
+            alpn: vec![],
+            groups: None,
+            shown: None,
+        }
     }
 
     pub(crate) fn named(self, name: &'static str) -> Self {
