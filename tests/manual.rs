@@ -3,7 +3,7 @@
 
 #![allow(clippy::expect_used, clippy::indexing_slicing)]
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -57,32 +57,21 @@ const CONTRACT: &[&str] = &[
 ];
 
 /// In the contract and the manual, and not in the program yet. Whoever builds one takes it out of here.
-const PENDING: &[&str] = &[
-    "--accept-proxy",
-    "--backend-cert",
-    "--backend-key",
-    "--backend-pin",
-    "--backend-tls",
-    "--check",
-    "--connect",
-    "--proxy-inside",
-    "--proxy-protocol",
-    "--sandbox",
-    "--ucspi-tls",
-    "-J",
-    "-S",
-    "-Y",
-    "-j",
-    "-k",
-    "-s",
-    "-y",
-];
-
-/// Referred to, and not written yet. Whoever writes it takes this out.
-const PENDING_PAGE: &str = "starttls-protocols 7";
+const PENDING: &[&str] = &["--check", "--ucspi-tls"];
 
 /// Literals with a space in them that nobody is told.
-const NO_MESSAGES: &[&str] = &[" (os error"];
+const NO_MESSAGES: &[&str] = &[
+    " (os error",
+    // of debug_assert!
+    "both addresses are of one family, and the names are short",
+    "there is nothing in it that could be wrong",
+];
+
+/// Variables of OpenSSL, which are left alone.
+const FOREIGN: &[&str] = &["SSL_CERT_FILE", "SSL_CERT_DIR"];
+
+/// Values of SSL_CLIENT_VERIFY behind `FAILED:`.
+const VERDICTS: &str = "src/tls/guest.rs";
 
 #[test]
 fn options_are_those_of_the_help_the_manual_and_the_contract() {
@@ -101,12 +90,14 @@ fn options_are_those_of_the_help_the_manual_and_the_contract() {
 
 #[test]
 fn every_variable_of_the_source_is_in_the_manual() {
-    let documented = main_page().variables();
+    let mut documented = main_page().variables();
+    documented.extend(Page::read(&root().join("man/proxy-env.8")).variables());
     for source in program_sources() {
         for literal in &source.literals {
             let name = literal.split(['=', ':']).next().unwrap_or_default();
-            let is_variable = name.len() > 4 && name.contains(|c: char| c.is_ascii_uppercase());
-            if is_variable && name.chars().all(|c| c.is_ascii_uppercase() || c == '_') {
+            let is_variable = name.contains('_') || name.ends_with("FILE") || name.ends_with("DIR");
+            let is_spelt_so = name.chars().all(|c| c.is_ascii_uppercase() || c == '_') && !name.starts_with("CARGO_");
+            if is_variable && is_spelt_so && name.len() > 4 && !FOREIGN.contains(&name) {
                 assert!(documented.contains(name), "{name} of {} is not in ENVIRONMENT", source.path.display());
             }
         }
@@ -117,6 +108,9 @@ fn every_variable_of_the_source_is_in_the_manual() {
 fn every_message_of_the_source_is_in_the_manual() {
     let mut missing = String::new();
     for source in sources(&["src"]) {
+        if source.path.ends_with(VERDICTS) {
+            continue;
+        }
         let page = page_of(&source);
         for literal in source.literals.iter().filter(|literal| is_sentence(literal)) {
             if !page.units("DIAGNOSTICS").iter().any(|unit| holds(unit, literal)) {
@@ -143,10 +137,7 @@ fn every_message_of_the_manual_is_in_the_source() {
 
 #[test]
 fn limits_are_those_of_the_source() {
-    let mut limits: BTreeMap<String, String> = BTreeMap::new();
-    for source in sources(&["src", "protocols"]) {
-        limits.extend(source.limits);
-    }
+    let limits = sources(&["src", "protocols"]).into_iter().flat_map(|source| source.limits).collect::<BTreeSet<_>>();
     assert_eq!(main_page().limits(), limits, "LIMITS, and the constants of the source");
 }
 
@@ -158,9 +149,7 @@ fn mandoc_finds_nothing_to_say() {
     let lint = Command::new("mandoc").args(["-T", "lint"]).args(pages).current_dir(&place).output();
     let lint = lint.expect("mandoc is installed (sh tests/run installs it)");
     let said = String::from_utf8_lossy(&lint.stdout);
-    let missing = format!("referenced manual not found: Xr {PENDING_PAGE}");
-    let said: Vec<&str> = said.lines().filter(|line| !line.contains(&missing)).collect();
-    assert!(said.is_empty(), "{said:#?}");
+    assert_eq!(said, "");
 }
 
 fn root() -> &'static Path {

@@ -44,7 +44,7 @@ impl Page {
     }
 
     /// The limits, with their values as written: `8192 bytes`, `500 ms`, `10`.
-    pub(crate) fn limits(&self) -> BTreeMap<String, String> {
+    pub(crate) fn limits(&self) -> BTreeSet<(String, String)> {
         let limit = |item: String| {
             let rest = item.strip_prefix("Dv ")?;
             rest.split_once(" Pq ").map(|(name, value)| (name.to_owned(), value.replace(" bytes", "")))
