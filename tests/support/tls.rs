@@ -16,7 +16,7 @@ use super::certificates::Site;
 use super::peer::{Peer, Transport};
 
 pub(crate) use rustls::version::{TLS12, TLS13};
-pub(crate) use rustls::{NamedGroup, ProtocolVersion};
+pub(crate) use rustls::NamedGroup;
 
 /// A TLS client that trusts the site's authority, and how it shakes hands.
 #[derive(Clone)]
@@ -118,7 +118,7 @@ pub(crate) fn accept(site: &Site, stream: TcpStream) -> io::Result<Peer> {
 
 impl<C, S> Transport for StreamOwned<C, Box<dyn Transport>>
 where
-    C: DerefMut + Deref<Target = ConnectionCommon<S>> + 'static,
+    C: DerefMut + Deref<Target = ConnectionCommon<S>> + Send + 'static,
     S: SideData + 'static,
 {
     fn finish(&mut self) {
