@@ -91,7 +91,7 @@ fn law_3_the_server_forgets() {
     session.starttls(&tls::Client::new(&site));
     first.hears_end();
     let mut server = session.fresh_server();
-    assert_ne!(first.pid(), server.pid());
+    assert_ne!(first.pid, server.pid);
     exchange(&mut session.client, &mut server, "EHLO inside\r\n", "250 fresh.example\r\n");
     session.client.says_no_more();
     server.hears_end();

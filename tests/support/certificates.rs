@@ -6,7 +6,9 @@ use std::process::Stdio;
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, SignatureAlgorithm, date_time_ymd};
+use rcgen::{
+    BasicConstraints, Certificate, CertificateParams, DnType, IsCa, Issuer, KeyPair, SignatureAlgorithm, date_time_ymd,
+};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 
 use super::program::program;
@@ -45,17 +47,41 @@ impl Site {
         Self::make(Flaw::None, algorithm)
     }
 
+    /// With a key that openssl makes with these arguments.
+    pub(crate) fn with_key_of_openssl(arguments: &[&str]) -> Self {
+        let made = program("openssl").args(arguments).stderr(Stdio::null()).output().unwrap();
+        let key = KeyPair::from_pem(&String::from_utf8(made.stdout.clone()).unwrap()).unwrap();
+        let site = Self::vouched(&AUTHORITY, Flaw::None, key);
+        fs::write(site.key(), made.stdout).unwrap();
+        site
+    }
+
+    /// Vouched for by an authority that the known one vouches for.
+    pub(crate) fn chained() -> Self {
+        let between = Authority::below("an intermediate authority", &AUTHORITY);
+        let site = Self::vouched(&between, Flaw::None, KeyPair::generate().unwrap());
+        let chain = fs::read_to_string(site.cert()).unwrap() + &between.pem;
+        fs::write(site.cert(), chain).unwrap();
+        site
+    }
+
     /// Vouched for by the authority, or where that is the flaw by one that nobody knows.
     fn make(flaw: Flaw, algorithm: &'static SignatureAlgorithm) -> Self {
+        let unknown = Authority::new("another authority");
+        Self::vouched(
+            if flaw == Flaw::Untrusted { &unknown } else { &AUTHORITY },
+            flaw,
+            KeyPair::generate_for(algorithm).unwrap(),
+        )
+    }
+
+    fn vouched(authority: &Authority, flaw: Flaw, key: KeyPair) -> Self {
         let names =
             if flaw == Flaw::WrongName { ["elsewhere.example", "192.0.2.1"] } else { ["localhost", "127.0.0.1"] };
         let mut params = CertificateParams::new(names.map(str::to_owned)).unwrap();
         if flaw == Flaw::Expired {
             params.not_after = date_time_ymd(2020, 1, 1);
         }
-        let key = KeyPair::generate_for(algorithm).unwrap();
-        let unknown = Authority::new("another authority");
-        let authority = if flaw == Flaw::Untrusted { &unknown } else { &*AUTHORITY };
         let certificate = params.signed_by(&key, &authority.issuer).unwrap();
         let site = Self {
             dir: Dir::new(),
@@ -143,12 +169,20 @@ struct Authority {
 
 impl Authority {
     fn new(name: &str) -> Self {
+        Self::make(name, |params, key| params.self_signed(key))
+    }
+
+    fn below(name: &str, above: &Self) -> Self {
+        Self::make(name, |params, key| params.signed_by(key, &above.issuer))
+    }
+
+    fn make(name: &str, sign: impl FnOnce(&CertificateParams, &KeyPair) -> Result<Certificate, rcgen::Error>) -> Self {
         let mut params = CertificateParams::new([]).unwrap();
         // OpenSSL takes a certificate for self-signed if issuer and subject have one name.
         params.distinguished_name.push(DnType::CommonName, name);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let key = KeyPair::generate().unwrap();
-        let certificate = params.self_signed(&key).unwrap();
+        let certificate = sign(&params, &key).unwrap();
         let (der, pem) = (certificate.der().clone(), certificate.pem());
         Self { issuer: Issuer::new(params, key), certificate: der, pem }
     }

@@ -9,7 +9,7 @@ use rustls::CommonState;
 use super::{PATIENCE, readable};
 
 /// A way to somebody and back.
-pub(crate) trait Transport: Read + Write {
+pub(crate) trait Transport: Read + Write + Send {
     /// Says that nothing more will be said.
     fn finish(&mut self);
 

@@ -1,7 +1,15 @@
 //! Processes seen from outside, through /proc.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom};
+use std::os::fd::OwnedFd;
+use std::thread;
+use std::time::Instant;
+
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+
+use super::{PATIENCE, readable};
 
 /// The direct children of a process.
 pub(crate) fn children(pid: u32) -> Vec<u32> {
@@ -21,6 +29,19 @@ pub(crate) fn status(pid: u32, field: &str) -> String {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
     line.expect("the field is there").trim().to_owned()
+}
+
+/// The environment a process was started with.
+pub(crate) fn environment(pid: u32) -> BTreeMap<String, String> {
+    let block = String::from_utf8(fs::read(format!("/proc/{pid}/environ")).unwrap()).unwrap();
+    let variables = block.split_terminator('\0').filter_map(|variable| variable.split_once('='));
+    variables.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+}
+
+/// The descriptors a process has open.
+pub(crate) fn descriptors(pid: u32) -> BTreeSet<u32> {
+    let entries = fs::read_dir(format!("/proc/{pid}/fd")).unwrap();
+    entries.map(|entry| entry.unwrap().file_name().to_string_lossy().parse().unwrap()).collect()
 }
 
 /// The processor time used so far, in ticks of 10 ms.
@@ -62,4 +83,31 @@ pub(crate) fn memory_holds(pid: u32, wanted: &[u8]) -> bool {
     }
     assert!(scanned > 0, "something was scanned");
     false
+}
+
+/// Waits until it is so. For what gives no event to wait for: ids in /proc.
+#[track_caller]
+pub(crate) fn until(so: impl Fn() -> bool) {
+    let began = Instant::now();
+    while !so() {
+        assert!(began.elapsed() < PATIENCE, "it does not come to pass");
+        thread::yield_now();
+    }
+}
+
+/// Somebody else's child, watched.
+pub(crate) struct Watch {
+    process: OwnedFd,
+}
+
+impl Watch {
+    pub(crate) fn new(pid: u32) -> Self {
+        let pid = Pid::from_raw(pid.cast_signed()).unwrap();
+        Self { process: pidfd_open(pid, PidfdFlags::empty()).unwrap() }
+    }
+
+    #[track_caller]
+    pub(crate) fn waits_for_its_end(&self) {
+        assert!(readable(&self.process, PATIENCE), "the process does not end");
+    }
 }

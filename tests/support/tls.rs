@@ -18,8 +18,8 @@ use rustls::{
 use super::certificates::Site;
 use super::peer::{Peer, Transport};
 
+pub(crate) use rustls::NamedGroup;
 pub(crate) use rustls::version::{TLS12, TLS13};
-pub(crate) use rustls::{NamedGroup, ProtocolVersion};
 
 /// A TLS client that trusts the site's authority, and how it shakes hands.
 #[derive(Clone)]
@@ -160,7 +160,7 @@ fn accept_from(
 
 impl<C, S> Transport for StreamOwned<C, Box<dyn Transport>>
 where
-    C: DerefMut + Deref<Target = ConnectionCommon<S>> + 'static,
+    C: DerefMut + Deref<Target = ConnectionCommon<S>> + Send + 'static,
     S: SideData + 'static,
 {
     fn finish(&mut self) {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{IoSliceMut, Write};
 use std::mem::MaybeUninit;
 use std::net::{TcpListener, TcpStream};
@@ -19,7 +19,7 @@ use super::backend::Backend;
 use super::certificates::Site;
 use super::peer::{Peer, Pipes};
 use super::program::{Running, path_of};
-use super::{PATIENCE, readable, tls};
+use super::{PATIENCE, proc, readable, tls};
 
 /// The program under test.
 pub(crate) const WRAPPER: &str = env!("CARGO_BIN_EXE_starttls-wrapper");
@@ -127,7 +127,8 @@ impl Session {
         let (control, _) = self.progs.accept().unwrap();
         let mut fds = received(&control).into_iter().map(File::from);
         let (input, output) = (fds.next().expect("descriptor 0"), fds.next());
-        Prog { peer: Peer::new(Pipes { input, output }), control }
+        let pid = socket_peercred(&control).unwrap().pid.as_raw_nonzero().get().unsigned_abs();
+        Prog { peer: Peer::new(Pipes { input, output }), control, pid, environment: proc::environment(pid) }
     }
 
     /// Whether no prog was started that nobody has asked [for](Self::server).
@@ -193,20 +194,12 @@ impl Session {
 pub(crate) struct Prog {
     peer: Peer,
     control: UnixStream,
+    pub(crate) pid: u32,
+    /// What it was started with.
+    pub(crate) environment: BTreeMap<String, String>,
 }
 
 impl Prog {
-    pub(crate) fn pid(&self) -> u32 {
-        socket_peercred(&self.control).unwrap().pid.as_raw_nonzero().get().unsigned_abs()
-    }
-
-    /// The environment it was started with.
-    pub(crate) fn environment(&self) -> BTreeMap<String, String> {
-        let block = fs::read(format!("/proc/{}/environ", self.pid())).unwrap();
-        let block = String::from_utf8(block).unwrap();
-        block.split_terminator('\0').filter_map(|v| v.split_once('=')).map(|(n, v)| (n.into(), v.into())).collect()
-    }
-
     /// Ends with this status.
     pub(crate) fn exits(mut self, status: u8) {
         self.control.write_all(&[status]).unwrap();

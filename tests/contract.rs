@@ -1,0 +1,140 @@
+//! The contract with administrators: what the command line takes, what is said, and the exit status.
+
+mod support;
+
+use std::process::{Command, Output, Stdio};
+
+use support::certificates::Site;
+use support::wrapper::{WRAPPER, Wrapper};
+
+fn run(arguments: &[&str], environment: &[(&str, &str)]) -> Output {
+    let mut command = Command::new(WRAPPER);
+    for name in ["KEYFILE", "CERTFILE", "TLS_UID", "TLS_GID"] {
+        command.env_remove(name);
+    }
+    command.args(arguments).envs(environment.iter().copied()).stdin(Stdio::null()).output().unwrap()
+}
+
+/// It ends with this status, and says this one line.
+#[track_caller]
+fn says(arguments: &[&str], environment: &[(&str, &str)], status: i32, line: &str) {
+    let output = run(arguments, environment);
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(status), "{arguments:?} says {said}");
+    assert!(said.starts_with(&format!("starttls-wrapper: {line}")), "{arguments:?} says {said}");
+    assert_eq!(said.lines().count(), 1, "{arguments:?} says {said}");
+    assert!(output.stdout.is_empty(), "{arguments:?}");
+}
+
+#[test]
+fn usage_errors_say_what_is_wrong() {
+    for (arguments, line) in [
+        (&[][..], "host, port and prog are needed: "),
+        (&["localhost", "587"], "host, port and prog are needed: "),
+        (&["--respawn"], "no prog to run: "),
+        (&["--respawn", "--"], "no prog to run: "),
+        (&["--nonsense", "localhost", "587", "true"], "unknown option --nonsense: "),
+        (&["-x", "localhost", "587", "true"], "unknown option -x: "),
+        (&["localhost", "0", "true"], "port must be a number from 1 to 65535, not 0"),
+        (&["localhost", "65536", "true"], "port must be a number from 1 to 65535, not 65536"),
+        (&["localhost", "smtp", "true"], "port must be a number from 1 to 65535, not smtp"),
+        (&["-K", "soon", "--respawn", "true"], "-K wants a number, not soon"),
+        (&["-K"], "missing argument for option '-K': "),
+        (&["-v", "-1", "--respawn", "true"], "-v wants a number, not -1"),
+        (&["--tls-deadline", "1.5", "--respawn", "true"], "--tls-deadline wants a number, not 1.5"),
+        (&["--tls-min", "1.1", "--respawn", "true"], "--tls-min wants 1.2 or 1.3, not 1.1"),
+        (&["-p", "gopher", "--respawn", "true"], "--protocol wants auto or one of smtp, "),
+        (&["--respawn=yes", "true"], "unexpected argument for option '--respawn': "),
+        (&["--respawn", "--backend-name", "x", "true"], "--respawn and --implicit have no backend: "),
+    ] {
+        says(arguments, &[], 100, &format!("usage: {line}"));
+    }
+}
+
+#[test]
+fn a_bad_environment_is_fatal() {
+    let arguments = ["--respawn", "true"];
+    for (environment, line) in [
+        (&[("TLS_UID", "mail"), ("TLS_GID", "8")][..], "TLS_UID must be a numeric id, not mail"),
+        (&[("TLS_UID", "8"), ("TLS_GID", "-1")], "TLS_GID must be a numeric id, not -1"),
+        (&[("TLS_UID", "8")], "TLS_UID and TLS_GID belong together: set both or neither"),
+    ] {
+        says(&arguments, environment, 100, &format!("fatal: {line}"));
+    }
+}
+
+#[test]
+fn files_in_place_of_the_client_are_a_bad_environment() {
+    let site = Site::new();
+    let paths = (site.key(), site.cert());
+    let environment = [("KEYFILE", paths.0.to_str().unwrap()), ("CERTFILE", paths.1.to_str().unwrap())];
+    says(&["--respawn", "true"], &environment, 100, "fatal: descriptors 0 and 1 must be ");
+}
+
+#[test]
+fn require_tls_without_a_key_is_fatal() {
+    let line = "fatal: KEYFILE and CERTFILE are not set: STARTTLS cannot be offered";
+    says(&["-r", "--respawn", "true"], &[], 96, line);
+}
+
+#[test]
+fn help_and_version_go_to_standard_output() {
+    for (option, start) in
+        [("--help", "usage: starttls-wrapper [options] [--] host port prog...\n"), ("--version", VERSION)]
+    {
+        let output = run(&[option, "--nonsense"], &[]);
+        assert_eq!((output.status.code(), &*output.stderr), (Some(0), &b""[..]), "{option}");
+        assert!(String::from_utf8(output.stdout).unwrap().starts_with(start), "{option}");
+    }
+}
+
+#[test]
+fn the_exit_status_is_progs_own() {
+    let site = Site::new();
+    for (script, status) in [("exit 0", 0), ("exit 7", 7), ("kill -TERM $$", 128 + 15), ("kill -KILL $$", 128 + 9)] {
+        let end = Wrapper::respawn(&site).start_prog(&["/bin/sh", "-c", script]).end();
+        assert_eq!((end.status, &*end.log), (status, ""), "{script}");
+    }
+}
+
+#[test]
+fn a_prog_that_cannot_be_run_has_the_shells_status() {
+    let site = Site::new();
+    for (prog, status, reason) in [
+        ("/nonexistent/prog", 127, "no such file or directory"),
+        ("no-such-program-in-path", 127, "no such file or directory"),
+        ("/etc/passwd", 126, "permission denied"),
+    ] {
+        let end = Wrapper::respawn(&site).start_prog(&[prog]).end();
+        let line = format!("starttls-wrapper: fatal: unable to run {prog}: {reason}\n");
+        assert_eq!((end.status, end.log), (status, line));
+    }
+}
+
+#[test]
+fn verbosity_decides_what_is_said() {
+    let site = Site::new();
+    for (verbosity, lines) in [("0", 0), ("1", 1), ("2", 2)] {
+        let wrapper = Wrapper::respawn(&site).env("KEYFILE", "/nonexistent/key").options(&["-v", verbosity]);
+        let log = wrapper.start_prog(&["true"]).end().log;
+        assert_eq!(log.lines().count(), lines, "-v {verbosity}: {log}");
+    }
+}
+
+#[test]
+fn the_transcript_shows_no_secret() {
+    let site = Site::new();
+    let mut session = Wrapper::respawn(&site).options(&["-v", "3"]).start();
+    let mut server = session.opening();
+    session.client.says("AUTH PLAIN AGEAc2VjcmV0\r\n");
+    server.hears("AUTH PLAIN AGEAc2VjcmV0\r\n");
+    drop(server);
+    session.client.hears_end();
+    let log = session.end().log;
+    for line in ["S: 220 mx.example ESMTP\n", "C: EHLO laptop\n", "S: 250 PIPELINING\n", "C: AUTH\n"] {
+        assert!(log.contains(&format!("starttls-wrapper: info: {line}")), "{line} in {log}");
+    }
+    assert!(!log.contains("AGEAc2VjcmV0"), "{log}");
+}
+
+const VERSION: &str = concat!("starttls-wrapper ", env!("CARGO_PKG_VERSION"), "\n");
