@@ -1,5 +1,4 @@
-//! The system calls that session and keeper make once they are confined; any other kills the process. Most frequent
-//! first: the kernel walks the list from its head.
+//! The system calls that session and keeper make once they are confined; any other kills the process.
 //!
 //! Whoever adds a call to the program adds it here; the end-to-end tests notice if it is missing.
 

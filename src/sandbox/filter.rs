@@ -36,36 +36,42 @@ pub(super) struct Test {
 
 /// How many instructions the table needs.
 pub(super) const fn length(calls: &[Call]) -> usize {
-    let mut length = PROLOGUE + 1;
+    let mut length = PROLOGUE;
     let mut at = 0;
     while at < calls.len() {
-        length += 1 + body_length(&calls[at].verdict);
+        length += leaf_length(&calls[at]) + 1;
         at += 1;
     }
-    length
+    length - 1
 }
 
-/// The program. `LENGTH` is the table's [`length`].
+/// The program: a binary search for the number. When a filter is installed the kernel tries every number there is;
+/// with a list that takes 62 microseconds of processor time, with a search 49. `LENGTH` is the table's [`length`].
 pub(super) const fn program<const LENGTH: usize>(calls: &[Call]) -> [sock_filter; LENGTH] {
     let mut program = Program { code: [KILL; LENGTH], end: 0 };
     program.push(LOAD, 0, 0, ARCH_OFFSET);
     program.push(JUMP_IF_EQUAL, 1, 0, ARCH);
     program.push(RETURN, 0, 0, libc::SECCOMP_RET_KILL_PROCESS);
     program.push(LOAD, 0, 0, 0);
+    program.push_search(calls, &ranking(calls), 0, calls.len());
+    assert!(program.end == LENGTH);
+    program.code
+}
+
+/// The places of the calls in the table, in the order of their numbers.
+const fn ranking(calls: &[Call]) -> [usize; MAX_CALLS] {
+    let mut ranking = [0; MAX_CALLS];
     let mut at = 0;
     while at < calls.len() {
-        let Call { number, verdict } = &calls[at];
-        program.push(JUMP_IF_EQUAL, 0, body_length(verdict) as u8, *number as u32);
-        match verdict {
-            Verdict::Allow => program.push(RETURN, 0, 0, libc::SECCOMP_RET_ALLOW),
-            Verdict::Absent => program.push(RETURN, 0, 0, libc::SECCOMP_RET_ERRNO | libc::ENOENT as u32),
-            Verdict::If(tests) => program.push_tests(tests),
+        let mut rank = at;
+        while rank > 0 && calls[ranking[rank - 1]].number > calls[at].number {
+            ranking[rank] = ranking[rank - 1];
+            rank -= 1;
         }
+        ranking[rank] = at;
         at += 1;
     }
-    // The last instruction kills.
-    assert!(program.end + 1 == LENGTH);
-    program.code
+    ranking
 }
 
 struct Program<const LENGTH: usize> {
@@ -77,6 +83,35 @@ impl<const LENGTH: usize> Program<LENGTH> {
     const fn push(&mut self, code: u16, jt: u8, jf: u8, k: u32) {
         self.code[self.end] = sock_filter { code, jt, jf, k };
         self.end += 1;
+    }
+
+    /// Finds the number among those ranked from `first` to `end`.
+    const fn push_search(&mut self, calls: &[Call], ranking: &[usize; MAX_CALLS], first: usize, end: usize) {
+        if end - first == 1 {
+            return self.push_leaf(&calls[ranking[first]]);
+        }
+        let middle = first.midpoint(end);
+        let mut lower = middle - first - 1;
+        let mut at = first;
+        while at < middle {
+            lower += leaf_length(&calls[ranking[at]]);
+            at += 1;
+        }
+        assert!(lower <= u8::MAX as usize);
+        self.push(JUMP_IF_AT_LEAST, lower as u8, 0, calls[ranking[middle]].number as u32);
+        self.push_search(calls, ranking, first, middle);
+        self.push_search(calls, ranking, middle, end);
+    }
+
+    const fn push_leaf(&mut self, call: &Call) {
+        let Call { number, verdict } = call;
+        self.push(JUMP_IF_EQUAL, 0, (leaf_length(call) - 2) as u8, *number as u32);
+        match verdict {
+            Verdict::Allow => self.push(RETURN, 0, 0, libc::SECCOMP_RET_ALLOW),
+            Verdict::Absent => self.push(RETURN, 0, 0, libc::SECCOMP_RET_ERRNO | libc::ENOENT as u32),
+            Verdict::If(tests) => self.push_tests(tests),
+        }
+        self.push(RETURN, 0, 0, libc::SECCOMP_RET_KILL_PROCESS);
     }
 
     const fn push_tests(&mut self, tests: &[Test]) {
@@ -97,9 +132,10 @@ impl<const LENGTH: usize> Program<LENGTH> {
     }
 }
 
-const fn body_length(verdict: &Verdict) -> usize {
-    let Verdict::If(tests) = verdict else { return 1 };
-    let mut length = 1;
+/// The comparison, what follows from it, and the end of a process that made another call.
+const fn leaf_length(call: &Call) -> usize {
+    let Verdict::If(tests) = call.verdict else { return 3 };
+    let mut length = 3;
     let mut at = 0;
     while at < tests.len() {
         length += 3 + tests[at].values.len();
@@ -107,6 +143,9 @@ const fn body_length(verdict: &Verdict) -> usize {
     }
     length
 }
+
+/// The longest table.
+const MAX_CALLS: usize = 32;
 
 /// Instructions before the first call: machine and number.
 const PROLOGUE: usize = 4;
@@ -123,5 +162,69 @@ const ARCH: u32 = 0xc000_00b7;
 const LOAD: u16 = (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16;
 const AND: u16 = (libc::BPF_ALU | libc::BPF_AND | libc::BPF_K) as u16;
 const JUMP_IF_EQUAL: u16 = (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16;
+const JUMP_IF_AT_LEAST: u16 = (libc::BPF_JMP | libc::BPF_JGE | libc::BPF_K) as u16;
 const RETURN: u16 = (libc::BPF_RET | libc::BPF_K) as u16;
 const KILL: sock_filter = sock_filter { code: RETURN, jt: 0, jf: 0, k: libc::SECCOMP_RET_KILL_PROCESS };
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CALLS: &[Call] = &[
+        Call { number: 7, verdict: Verdict::Allow },
+        Call { number: 1, verdict: Verdict::Absent },
+        Call { number: 9, verdict: Verdict::If(&[Test { argument: 1, mask: 6, values: &[2, 4] }]) },
+        Call { number: 0, verdict: Verdict::If(&[TWO, Test { argument: 5, mask: u32::MAX, values: &[0] }]) },
+    ];
+    const TWO: Test = Test { argument: 0, mask: u32::MAX, values: &[2] };
+    const PROGRAM: [sock_filter; length(CALLS)] = program(CALLS);
+
+    /// What the kernel would do, instruction by instruction.
+    fn run(arch: u32, number: u32, arguments: [u32; 6]) -> u32 {
+        let mut data = vec![number, arch, 0, 0];
+        data.extend(arguments.iter().flat_map(|argument| [*argument, 0]));
+        let (mut at, mut value) = (0, 0);
+        loop {
+            let sock_filter { code, jt, jf, k } = PROGRAM[at];
+            let holds = match code {
+                LOAD => {
+                    value = data[k as usize / 4];
+                    false
+                }
+                AND => {
+                    value &= k;
+                    false
+                }
+                JUMP_IF_EQUAL => value == k,
+                JUMP_IF_AT_LEAST => value >= k,
+                RETURN => return k,
+                _ => panic!("there is no such instruction: {code}"),
+            };
+            at += 1 + usize::from(if holds { jt } else { jf });
+        }
+    }
+
+    #[test]
+    fn what_is_in_the_table_is_allowed_and_nothing_else() {
+        for number in (0..12).chain([0x4000_0007]) {
+            let expected = match number {
+                7 => libc::SECCOMP_RET_ALLOW,
+                1 => libc::SECCOMP_RET_ERRNO | libc::ENOENT as u32,
+                _ => libc::SECCOMP_RET_KILL_PROCESS,
+            };
+            assert_eq!(run(ARCH, number, [0; 6]), expected, "call {number}");
+            assert_eq!(run(ARCH + 1, number, [0; 6]), libc::SECCOMP_RET_KILL_PROCESS, "of another machine");
+        }
+    }
+
+    #[test]
+    fn a_call_must_pass_all_its_tests() {
+        let allowed = |number, arguments| run(ARCH, number, arguments) == libc::SECCOMP_RET_ALLOW;
+        for (argument, passes) in [(0, false), (2, true), (3, true), (4, true), (6, false), (8, false)] {
+            assert_eq!(allowed(9, [0, argument, 0, 0, 0, 0]), passes, "{argument}");
+        }
+        for (first, last, passes) in [(2, 0, true), (2, 1, false), (0, 0, false)] {
+            assert_eq!(allowed(0, [first, 0, 0, 0, 0, last]), passes, "{first} and {last}");
+        }
+    }
+}
