@@ -32,6 +32,7 @@ pub(crate) const NOT_AVAILABLE: &str = "454 4.7.0 TLS not available due to tempo
 
 /// A wrapper about to be started.
 pub(crate) struct Wrapper {
+    before: Vec<String>,
     options: Vec<OsString>,
     operands: Vec<OsString>,
     environment: Vec<(String, OsString)>,
@@ -66,7 +67,17 @@ impl Wrapper {
 
     /// No option, no key.
     pub(crate) fn bare(operands: &[&str]) -> Self {
-        Self { options: vec![], operands: operands.iter().map(Into::into).collect(), environment: vec![] }
+        Self {
+            before: vec![],
+            options: vec![],
+            operands: operands.iter().map(Into::into).collect(),
+            environment: vec![],
+        }
+    }
+
+    /// Behind these words, which start it.
+    pub(crate) fn behind(self, words: &[&str]) -> Self {
+        Self { before: words.iter().map(|word| (*word).to_owned()).collect(), ..self }
     }
 
     pub(crate) fn option(mut self, word: impl AsRef<OsStr>) -> Self {
@@ -101,7 +112,8 @@ impl Wrapper {
     fn start_with(self, prog: &[&str], progs: UnixListener) -> Session {
         let (client, shared) = connection();
         let descriptor = || Stdio::from(OwnedFd::from(shared.try_clone().unwrap()));
-        let wrapper = Running::start(self.command(&[], prog).stdin(descriptor()).stdout(descriptor()));
+        let before: Vec<&str> = self.before.iter().map(String::as_str).collect();
+        let wrapper = Running::start(self.command(&before, prog).stdin(descriptor()).stdout(descriptor()));
         Session { client: Peer::tcp(client), shared, wrapper, progs }
     }
 

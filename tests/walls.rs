@@ -1,0 +1,194 @@
+//! What a taken-over session can do: nothing but use the descriptors it has. As seen from inside, by a process that
+//! tries (examples/walls.rs), and from outside, through /proc.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that fails panics")]
+#![allow(clippy::print_stdout, reason = "the table of attempts is worth reading")]
+
+mod support;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::process::Command;
+use std::sync::LazyLock;
+
+use support::certificates::Site;
+use support::wrapper::{WRAPPER, Wrapper};
+use support::{proc, tls};
+
+/// What is tried, and whether Landlock and the limits alone would prevent it.
+const ATTEMPTS: &[(&str, bool)] = &[
+    ("open", true),
+    ("create", true),
+    ("look", false),
+    ("connect", true),
+    ("udp", false),
+    ("unix", false),
+    ("execve", true),
+    ("fork", true),
+    ("thread", true),
+    ("ptrace", true),
+    ("signal", true),
+    ("code", false),
+    ("prctl", false),
+    ("terminal", false),
+    ("io_uring", false),
+    ("memory", true),
+];
+
+#[test]
+fn a_confined_process_gets_nothing_and_is_killed_for_trying() {
+    println!("{:<10} {:<22} {:<22} behind both walls", "attempt", "free", "without seccomp");
+    for (attempt, _) in [("nothing", false)].iter().chain(ATTEMPTS) {
+        let free = outcome(&["free", attempt]);
+        let landlock = outcome(&["without", "seccomp", &WALLS, "confined", attempt]);
+        let both = outcome(&["confined", attempt]);
+        println!("{attempt:<10} {free:<22} {landlock:<22} {both}");
+        assert_eq!(both, if *attempt == "nothing" { "works" } else { "killed by signal 31" }, "{attempt}");
+    }
+}
+
+#[test]
+fn landlock_and_the_limits_hold_without_seccomp() {
+    for (attempt, prevented) in ATTEMPTS.iter().filter(|(attempt, _)| !["terminal", "io_uring"].contains(attempt)) {
+        let outcome = outcome(&["without", "seccomp", &WALLS, "confined", attempt]);
+        assert_eq!(outcome != "works", *prevented, "{attempt}: {outcome}");
+    }
+}
+
+#[test]
+fn a_session_is_confined_from_its_first_byte_on_and_so_is_the_keeper_at_its_end() {
+    let site = Site::new();
+    let mut session = Wrapper::respawn(&site).start();
+    let keeper = session.wrapper.pid();
+    let _plaintext_server = session.opening();
+    is_confined(proc::session_of(keeper));
+    assert_eq!(proc::status(keeper, "Seccomp"), "0", "prog would inherit it");
+    session.starttls(&tls::Client::new(&site));
+    let _server = session.fresh_server();
+    is_confined(proc::session_of(keeper));
+    proc::until(|| proc::status(keeper, "Seccomp") == "2");
+    is_confined(keeper);
+}
+
+#[test]
+fn the_keeper_of_a_plaintext_session_is_confined_when_it_passes_through() {
+    let site = Site::new();
+    let mut session = Wrapper::respawn(&site).start();
+    let keeper = session.wrapper.pid();
+    let mut server = session.opening();
+    session.client.says("MAIL FROM:<>\r\n");
+    server.hears("MAIL FROM:<>\r\n");
+    proc::until(|| proc::status(keeper, "Seccomp") == "2");
+    is_confined(keeper);
+}
+
+#[test]
+fn prog_inherits_no_wall() {
+    let site = Site::new();
+    let mut session = Wrapper::respawn(&site).start();
+    let server = session.opening();
+    let (prog, test) = (server.pid(), std::process::id());
+    for field in ["Uid", "Gid", "Groups", "CapEff", "CapBnd", "Seccomp", "NoNewPrivs", "SigBlk"] {
+        assert_eq!(proc::status(prog, field), proc::status(test, field), "{field}");
+    }
+    let limits = |pid| fs::read_to_string(format!("/proc/{pid}/limits")).unwrap();
+    assert_eq!(limits(prog), limits(test));
+}
+
+#[test]
+fn a_session_has_no_descriptor_that_is_not_its_business() {
+    let site = Site::new();
+    let mut session =
+        Wrapper::respawn(&site).behind(&["/bin/sh", "-c", "exec 9</etc/passwd; exec \"$@\"", "sh"]).start();
+    let server = session.opening();
+    assert!(descriptors(server.pid()).contains("/etc/passwd"), "prog has what the super-server left open");
+    let found = descriptors(proc::session_of(session.wrapper.pid()));
+    let kinds: BTreeSet<&str> = found.iter().map(|name| name.split(':').next().unwrap_or_default()).collect();
+    assert_eq!(kinds, BTreeSet::from(["/dev/null", "anon_inode", "pipe", "socket"]), "{found:?}");
+}
+
+#[test]
+fn without_landlock_or_seccomp_a_session_goes_on_and_the_administrator_is_told() {
+    let site = Site::new();
+    for (wall, names) in
+        [("landlock", &["Landlock"][..]), ("seccomp", &["seccomp"]), ("both", &["Landlock", "seccomp"])]
+    {
+        let mut session = Wrapper::respawn(&site).behind(&[&WALLS, "without", wall]).start();
+        let _plaintext_server = session.opening();
+        session.starttls(&tls::Client::new(&site));
+        session.fresh_server().exits(0);
+        let log = session.end().log;
+        for name in ["Landlock", "seccomp"] {
+            let told = log.matches(&format!("warning: unable to confine the session with {name}: ")).count();
+            assert_eq!(told, usize::from(names.contains(&name)), "{wall}: {log}");
+        }
+    }
+}
+
+#[test]
+fn with_sandbox_require_there_is_no_session_without_landlock_or_seccomp() {
+    let site = Site::new();
+    for (wall, name) in [("landlock", "Landlock"), ("seccomp", "seccomp")] {
+        let wrapper = Wrapper::respawn(&site).options(&["--sandbox", "require"]);
+        let session = wrapper.behind(&[&WALLS, "without", wall]).start();
+        let end = session.end();
+        assert_eq!(end.status, 111, "{}", end.log);
+        assert!(end.log.contains(&format!("fatal: unable to confine the session with {name}: ")), "{}", end.log);
+    }
+    let mut session = Wrapper::respawn(&site).options(&["--sandbox", "require"]).start();
+    session.opening();
+}
+
+#[test]
+fn an_ordinary_user_has_walls_too() {
+    let site = Site::new();
+    let mut session = Wrapper::respawn(&site).behind(&[&WALLS, "as", "65534"]).start();
+    let keeper = session.wrapper.pid();
+    let _plaintext_server = session.opening();
+    assert_eq!(proc::status(keeper, "Uid"), "65534\t65534\t65534\t65534");
+    is_confined(proc::session_of(keeper));
+    session.starttls(&tls::Client::new(&site));
+    session.fresh_server();
+}
+
+#[test]
+fn a_session_runs_as_tls_uid() {
+    let site = Site::new();
+    let mut session = Wrapper::respawn(&site).env("TLS_UID", "4711").env("TLS_GID", "4712").start();
+    let _plaintext_server = session.opening();
+    let id = proc::session_of(session.wrapper.pid());
+    assert_eq!(proc::status(id, "Uid"), "4711\t4711\t4711\t4711");
+    assert_eq!(proc::status(id, "Gid"), "4712\t4712\t4712\t4712");
+    assert_eq!(proc::status(id, "Groups"), "");
+}
+
+#[track_caller]
+fn is_confined(pid: u32) {
+    assert_eq!(proc::status(pid, "Seccomp"), "2");
+    assert_eq!(proc::status(pid, "NoNewPrivs"), "1");
+    assert_eq!(proc::status(pid, "CapEff"), "0000000000000000");
+}
+
+fn descriptors(pid: u32) -> BTreeSet<String> {
+    let links = fs::read_dir(format!("/proc/{pid}/fd")).unwrap().map(|entry| fs::read_link(entry.unwrap().path()));
+    links.map(|link| link.unwrap().to_string_lossy().into_owned()).collect()
+}
+
+fn outcome(words: &[&str]) -> String {
+    let output = Command::new(&*WALLS).args(words).process_group(0).output().expect("the example runs");
+    match (output.status.code(), output.status.signal()) {
+        (Some(0), _) => "works".into(),
+        (_, Some(signal)) => format!("killed by signal {signal}"),
+        _ => String::from_utf8_lossy(&output.stdout).into_owned(),
+    }
+}
+
+/// examples/walls.rs, which cargo builds for all tests, but not for one.
+static WALLS: LazyLock<String> = LazyLock::new(|| {
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.args(["build", "--quiet", "--example", "walls"]).args((!cfg!(debug_assertions)).then_some("--release"));
+    assert!(cargo.status().unwrap().success(), "cargo builds the example");
+    let directory = std::path::Path::new(WRAPPER).parent().unwrap();
+    directory.join("examples/walls").to_string_lossy().into_owned()
+});
