@@ -16,6 +16,7 @@ use crate::names::{Level, Names};
 use crate::proxy::{Ends, Version};
 use crate::sandbox::{Demand, Walls};
 use crate::tls::{ClientAuth, Lowest, Pin};
+use crate::ucspi::{self, Numbers};
 
 /// What the command line asks for.
 #[derive(Debug)]
@@ -83,6 +84,8 @@ pub struct Config {
     pub proxy: Option<Proxy>,
     /// `--accept-proxy`.
     pub accept_proxy: bool,
+    /// SSLCTLFD, SSLREADFD and SSLWRITEFD: TLS with the client is a UCSPI-TLS server's affair.
+    pub ucspi: Option<Numbers>,
 }
 
 /// The PROXY header for the backend.
@@ -113,6 +116,8 @@ impl Config {
 pub enum Inside {
     /// A fresh prog (`--respawn`).
     Respawn,
+    /// prog itself, which asks for TLS by UCSPI-TLS (`--ucspi-tls`).
+    Itself,
     /// A TLS server.
     Backend(Backend),
 }
@@ -198,6 +203,7 @@ struct Options {
     tls_deadline: Option<Duration>,
     respawn: bool,
     implicit: bool,
+    ucspi_tls: bool,
     backend_tls: BackendTls,
     backend_names: Vec<String>,
     backend_ca: Option<PathBuf>,
@@ -229,6 +235,7 @@ impl Options {
             "--tls-deadline" => self.tls_deadline = Some(milliseconds(option, parser)?),
             "-p" | "--protocol" => self.protocol = protocol(&text(option, parser)?)?,
             "--respawn" => self.respawn = true,
+            "--ucspi-tls" => self.ucspi_tls = true,
             "--implicit" => self.implicit = true,
             "--backend-tls" => self.backend_tls = backend_tls(&text(option, parser)?)?,
             "--backend-name" => self.backend_names.push(text(option, parser)?),
@@ -297,13 +304,21 @@ impl Options {
             proto,
             proxy,
             accept_proxy: self.accept_proxy,
+            ucspi: if self.ucspi_tls { None } else { ucspi(env)? },
         })
+    }
+
+    /// Whether an option was given that means nothing to a prog with UCSPI-TLS.
+    fn watches_dialogue(&self) -> bool {
+        let inside = self.respawn || self.implicit || self.names_backend() || self.backend_tls != BackendTls::default();
+        let proxy = self.connect.is_some() || self.proxy_protocol.is_some() || self.accept_proxy;
+        inside || proxy || self.require_tls || self.tls_deadline.is_some() || self.no_replay || self.no_advertise
     }
 
     fn proxy(&self, inside: &Inside) -> Result<Option<Proxy>, Error> {
         let no_tls = match inside {
             Inside::Backend(backend) => backend.tls == BackendTls::None,
-            Inside::Respawn => true,
+            Inside::Respawn | Inside::Itself => true,
         };
         match self.proxy_protocol {
             None if self.proxy_inside => Err(Error::Usage("--proxy-inside needs --proxy-protocol".into())),
@@ -318,6 +333,13 @@ impl Options {
     }
 
     fn inside(&self, mut operands: Vec<OsString>) -> Result<(Inside, Vec<OsString>), Error> {
+        if self.ucspi_tls {
+            if self.watches_dialogue() {
+                let what = "--ucspi-tls leaves the dialogue to prog: with it go TLS options, --protocol and -v only";
+                return Err(Error::Usage(what.into()));
+            }
+            return Ok((Inside::Itself, operands));
+        }
         if self.respawn || self.implicit {
             if self.names_backend() {
                 let what = "--respawn and --implicit have no backend: leave out --backend-*";
@@ -461,6 +483,11 @@ fn proxy_version(name: &str) -> Result<Version, Error> {
     }
 }
 
+fn ucspi(env: &dyn Fn(&str) -> Option<OsString>) -> Result<Option<Numbers>, Error> {
+    let values = ucspi::VARIABLES.map(env);
+    Numbers::of(values.each_ref().map(|value| value.as_ref().map(|value| value.to_str().unwrap_or_default())))
+}
+
 fn ids(env: &dyn Fn(&str) -> Option<OsString>) -> Result<Option<(u32, u32)>, Error> {
     let id = |name: &str| {
         let Some(value) = env(name) else { return Ok(None) };
@@ -495,14 +522,14 @@ fn usage(why: lexopt::Error) -> Error {
 }
 
 /// The synopsis, for who got it wrong.
-pub const SYNOPSIS: &str =
-    "starttls-wrapper [options] host port prog..., or --respawn prog..., or --implicit prog...; see --help";
+pub const SYNOPSIS: &str = "starttls-wrapper [options] host port prog..., --respawn prog..., --implicit prog..., --ucspi-tls prog...; see --help";
 
 /// What `--help` prints.
 pub const HELP: &str = "\
 usage: starttls-wrapper [options] [--] host port prog...
        starttls-wrapper [options] --respawn [--] prog...
        starttls-wrapper [options] --implicit [--] prog...
+       starttls-wrapper [options] --ucspi-tls [--] prog...
 
 Runs prog, a mail server that knows no TLS, for the client at descriptors 0 and 1, and adds STARTTLS.
 After STARTTLS the client speaks to the TLS server at host and port, or with --respawn to a fresh prog.
@@ -519,6 +546,7 @@ the plaintext server:
 inside TLS:
       --respawn          run prog again; TLS ends here, SSL_* tell prog of it
       --implicit         TLS from the first byte (ports 465, 993, 995): prog runs inside TLS only
+      --ucspi-tls        prog asks for TLS itself: SSLCTLFD, SSLREADFD, SSLWRITEFD in its environment
       --backend-tls MODE implicit, starttls, opportunistic (plaintext if not offered) or none (implicit)
       --backend-name N   the name the TLS server must prove (host); several: any of them
       --backend-ca FILE  its trust anchors, in PEM (the system's)
@@ -550,6 +578,8 @@ environment:
                          those of a server name; its first label may be *
   CADIR, CAFILE          who may vouch for a client: files named by hash; one file
   TLS_UID, TLS_GID       root only: who reads the network
+  SSLCTLFD, SSLREADFD, SSLWRITEFD
+                         TLS with the client is left to the UCSPI-TLS server that set them; no key is needed
 ";
 
 /// Long enough for a person at a keyboard, short enough that idlers do not fill the super-server.

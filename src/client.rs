@@ -41,15 +41,19 @@ impl Client {
         Ok(Self { input, output, flags })
     }
 
-    /// Makes the descriptors fit for the session: non-blocking, without Nagle's delay (a go-ahead must not wait
-    /// 40 ms for an acknowledgement), and with keepalive, so that a client that vanished is noticed.
+    /// Without Nagle's delay (a go-ahead must not wait 40 ms for an acknowledgement), and with keepalive, so that a
+    /// client that vanished is noticed.
+    pub fn hurry(&self) {
+        // Unix sockets and pipes know neither option, nor need them.
+        let _ = sockopt::set_tcp_nodelay(&self.output, true);
+        let _ = sockopt::set_socket_keepalive(&self.output, true);
+    }
+
+    /// Makes the descriptors fit for the session: non-blocking.
     ///
     /// # Errors
     /// [`Error::System`].
     pub fn prepare(&self) -> Result<(), Error> {
-        // Unix sockets and pipes know neither option, nor need them.
-        let _ = sockopt::set_tcp_nodelay(&self.output, true);
-        let _ = sockopt::set_socket_keepalive(&self.output, true);
         for (fd, flags) in [(&self.input, self.flags.0), (&self.output, self.flags.1)] {
             fcntl_setfl(fd, flags | OFlags::NONBLOCK)
                 .map_err(Error::system("make the client's descriptors non-blocking"))?;

@@ -20,9 +20,11 @@ use crate::message::{self, Error};
 use crate::proxy::{self, Ends};
 use crate::signals::{self, Signals};
 use crate::tls::Identity;
-use crate::window::{self, Ask, Chain, MAX_FACT, Peer, Window};
+use crate::ucspi;
+use crate::window::{self, Ask, Chain, Peer, Window};
 
 mod ending;
+mod provide;
 
 /// The keeper of one session.
 pub struct Keeper<'a> {
@@ -34,6 +36,8 @@ pub struct Keeper<'a> {
     /// What the client is shown.
     identity: Option<Identity>,
     /// What the backend is shown.
+    /// The client's descriptors; nothing is read from them.
+    client: Option<Client>,
     own: Option<Identity>,
     /// Who may vouch for the client.
     authorities: Option<OwnedFd>,
@@ -89,6 +93,7 @@ impl<'a> Keeper<'a> {
             told: None,
             identity: None,
             own: None,
+            client: None,
             authorities: None,
             prog: None,
             retired: None,
@@ -103,13 +108,16 @@ impl<'a> Keeper<'a> {
     /// # Errors
     /// [`Error::Prog`] if prog could not be run, [`Error::Impossible`] if the session broke the rules.
     pub fn run(mut self, session: Pid, client: Client) -> Result<u8, Error> {
+        self.client = Some(client);
         let served = self.serve();
         if served.is_err() {
             // It broke the rules, so it is an attacker's.
             let _ = kill_process(session, Signal::KILL);
         }
         let ended = self.end_of_session(session);
-        client.release();
+        if let Some(client) = self.client.take() {
+            client.release();
+        }
         self.bury();
         let of_prog = self.end_of_prog(ended.is_err());
         if let Some(signal) = self.told {
@@ -156,7 +164,8 @@ impl<'a> Keeper<'a> {
             return Err(why);
         }
         // Without prog, or without a key where TLS begins at once, there is no session to go on.
-        if matches!(why, Error::Prog(..)) || self.config.implicit {
+        let tls_only = self.config.implicit || matches!(self.config.inside, Inside::Itself);
+        if matches!(why, Error::Prog(..)) || tls_only {
             self.failure = Some(why);
         } else {
             message::warning(self.config.verbosity, why);
@@ -178,12 +187,19 @@ impl<'a> Keeper<'a> {
         }
         let mut command = self.command();
         for variable in variables.iter().flatten() {
-            let (name, value) = variable.split_once('=').ok_or_else(refused)?;
-            let fits = variable.len() <= MAX_FACT;
-            if !fits || !cli::is_tls_fact(name.as_ref()) || !value.chars().all(|c| c.is_ascii_graphic() || c == ' ') {
+            // A UCSPI-TLS server knows more of TLS than we, and may say what is not the case.
+            let told = self.config.ucspi.is_some();
+            let (name, value) = variable.split_once('=').unwrap_or((variable, ""));
+            if !ucspi::may_be_told(variable) || !(told || cli::is_tls_fact(name.as_ref())) {
                 return Err(refused());
             }
-            command.env(name, value);
+            match variable.contains('=') {
+                true => command.env(name, value),
+                false => command.env_remove(name),
+            };
+        }
+        if matches!(self.config.inside, Inside::Itself) {
+            return self.spawn_with_ucspi(command);
         }
         if let Some(server) = &self.config.connect {
             return self.connect_server(server);
@@ -221,7 +237,14 @@ impl<'a> Keeper<'a> {
         let mut command = Command::new(words.next().map_or_else(|| "".as_ref(), |word| word.as_os_str()));
         command.args(words).stderr(Stdio::inherit());
         for (name, _) in std::env::vars_os() {
-            if cli::is_tls_fact(&name) || (cli::is_own_variable(&name) && !self.config.keep_environment) {
+            let offer = ucspi::VARIABLES.iter().any(|offer| *offer == name);
+            // Nobody behind us can take up the offer that was made to us.
+            let taken = self.config.ucspi.is_some() && name == ucspi::OFFER;
+            if offer
+                || taken
+                || cli::is_tls_fact(&name)
+                || (cli::is_own_variable(&name) && !self.config.keep_environment)
+            {
                 command.env_remove(name);
             }
         }
@@ -320,7 +343,7 @@ impl<'a> Keeper<'a> {
     fn backend(&self) -> Result<&'a Backend, Error> {
         match &self.config.inside {
             Inside::Backend(backend) => Ok(backend),
-            Inside::Respawn => Err(refused()),
+            Inside::Respawn | Inside::Itself => Err(refused()),
         }
     }
 

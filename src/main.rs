@@ -14,6 +14,7 @@ use starttls_wrapper::relay::{Relay, Report};
 use starttls_wrapper::sandbox;
 use starttls_wrapper::session::{Rules, Session};
 use starttls_wrapper::side::Side;
+use starttls_wrapper::ucspi::{self, Numbers};
 use starttls_wrapper::window::{self, Half, Window};
 
 fn main() -> ExitCode {
@@ -34,22 +35,32 @@ fn main() -> ExitCode {
 }
 
 fn run(config: &Config) -> Result<u8, Error> {
+    let ucspi = config.ucspi.map(Numbers::adopt).transpose()?;
     let offer = offer(config)?;
     let client = Client::take()?;
-    client.prepare()?;
+    client.hurry();
+    if !matches!(config.inside, Inside::Itself) {
+        client.prepare()?;
+    }
     sandbox::hide()?;
-    match window::split(&[client.input.as_raw_fd(), client.output.as_raw_fd()])? {
-        Half::Keeper(window, session) => Keeper::new(config, window)?.run(session, client),
-        Half::Session(window) => listen(config, window, client, offer),
+    let mut kept = vec![client.input.as_raw_fd(), client.output.as_raw_fd()];
+    kept.extend(ucspi.iter().flat_map(ucspi::Ends::numbers));
+    match window::split(&kept)? {
+        Half::Keeper(window, session) => {
+            drop(ucspi);
+            Keeper::new(config, window)?.run(session, client)
+        }
+        Half::Session(window) => listen(config, window, client, offer, ucspi),
     }
 }
 
 /// What will be offered: nothing that could not be kept.
 fn offer(config: &Config) -> Result<Offer, Error> {
-    match config.names.check() {
+    let ready = if config.ucspi.is_some() { Ok(()) } else { config.names.check() };
+    match ready {
         Ok(()) if config.advertise => Ok(Offer::Add),
         Ok(()) => Ok(Offer::Leave),
-        Err(why) if config.require_tls || config.implicit => Err(why),
+        Err(why) if config.require_tls || config.implicit || matches!(config.inside, Inside::Itself) => Err(why),
         Err(why) => {
             message::warning(config.verbosity, why);
             Ok(Offer::Remove)
@@ -58,7 +69,13 @@ fn offer(config: &Config) -> Result<Offer, Error> {
 }
 
 /// The other half's story.
-fn listen(config: &Config, window: Window, client: Client, offer: Offer) -> Result<u8, Error> {
+fn listen(
+    config: &Config,
+    window: Window,
+    client: Client,
+    offer: Offer,
+    ucspi: Option<ucspi::Ends>,
+) -> Result<u8, Error> {
     #[cfg(feature = "keylog")]
     starttls_wrapper::tls::open_key_log();
     let rules = Rules {
@@ -74,12 +91,13 @@ fn listen(config: &Config, window: Window, client: Client, offer: Offer) -> Resu
     let identity = match config.inside {
         _ if config.proxy.is_some() => "proxy",
         Inside::Respawn if config.connect.is_none() => "kept",
+        Inside::Itself => "kept",
         Inside::Respawn | Inside::Backend(_) => "lost",
     };
     let ends = config.ends.or_else(|| client.ends());
     let report = Report::new(config.remote.clone(), ends, identity);
     let side = Side::new(client.input, client.output);
-    let relay = Relay::new(config, window, side, Session::new(rules), report)?;
+    let relay = Relay::new(config, window, side, Session::new(rules), report)?.with(ucspi);
     config.walls().confine_session()?;
     relay.run()
 }

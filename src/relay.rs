@@ -6,11 +6,12 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::cli::Config;
+use crate::cli::{Config, Inside};
 use crate::message::{self, Error, Quoted};
 use crate::session::{Limit, Order, Session};
 use crate::side::{Fault, Side};
 use crate::tls::Heard;
+use crate::ucspi::Ends;
 use crate::window::{Ask, Window};
 
 mod backend;
@@ -20,6 +21,7 @@ mod reactor;
 mod report;
 mod switch;
 mod trust;
+mod ucspi;
 
 pub use carry::{HALF_CLOSED, LAST_WORDS, LINGER};
 use reactor::{Reactor, Who};
@@ -41,6 +43,10 @@ pub struct Relay<'a> {
     server: Option<Side>,
     backend: Option<Side>,
     limit: Option<(Limit, Instant)>,
+    /// The UCSPI-TLS server's ends, while TLS may yet be asked for.
+    ucspi: Option<Ends>,
+    /// What it told of TLS.
+    told: Option<Vec<String>>,
     report: Report,
 }
 
@@ -65,7 +71,26 @@ impl<'a> Relay<'a> {
         let window = Arc::new(window);
         let reactor = Reactor::new(Arc::clone(&window))?;
         reactor.register(Who::Client, &client)?;
-        Ok(Self { config, window, session, reactor, client, server: None, backend: None, limit: None, report })
+        Ok(Self {
+            config,
+            window,
+            session,
+            reactor,
+            client,
+            server: None,
+            backend: None,
+            limit: None,
+            ucspi: None,
+            told: None,
+            report,
+        })
+    }
+
+    /// TLS with the client is left to a UCSPI-TLS server.
+    #[must_use]
+    pub fn with(mut self, ucspi: Option<Ends>) -> Self {
+        self.ucspi = ucspi;
+        self
     }
 
     /// The whole session. Returns the exit status as far as the session decides it; zero leaves it to prog.
@@ -79,16 +104,26 @@ impl<'a> Relay<'a> {
         if self.config.proxy.is_some() && self.report.ends.is_none() {
             return Err(Error::Environment(UNKNOWN_CLIENT.into()));
         }
+        if self.serve()? {
+            self.look_for_cuts();
+            self.server = None;
+            carry::close(&mut self.reactor, &mut self.client)?;
+        }
+        self.report.write(self.config.verbosity, self.session.protocol(), self.session.replayed());
+        Ok(self.report.status())
+    }
+
+    /// False if the connection is prog's, and not ours to close.
+    fn serve(&mut self) -> Result<bool, Error> {
+        if matches!(self.config.inside, Inside::Itself) {
+            return self.provide();
+        }
         if (self.config.implicit || self.start_server()?)
             && let Next::PassThrough = self.dialogue()?
         {
             self.pass_through()?;
         }
-        self.look_for_cuts();
-        self.server = None;
-        carry::close(&mut self.reactor, &mut self.client)?;
-        self.report.write(self.config.verbosity, self.session.protocol(), self.session.replayed());
-        Ok(self.report.status())
+        Ok(true)
     }
 
     /// False if prog cannot be run; the keeper says why when it ends.
@@ -138,7 +173,10 @@ impl<'a> Relay<'a> {
         if room == 0 {
             return false;
         }
-        match self.client.read(buffer.get_mut(..room).unwrap_or_default()) {
+        let buffer_now = buffer.get_mut(..room).unwrap_or_default();
+        // What comes behind STARTTLS is for the UCSPI-TLS server to read.
+        let by_line = self.ucspi.is_some();
+        match if by_line { self.client.read_line(buffer_now) } else { self.client.read(buffer_now) } {
             Ok(Heard::Nothing) => return false,
             Ok(Heard::Bytes(count)) => {
                 self.report.from_client += count as u64;
@@ -249,7 +287,8 @@ impl<'a> Relay<'a> {
     }
 
     fn pass_through(&mut self) -> Result<(), Error> {
-        if self.client.tls().is_none() {
+        self.ucspi = None;
+        if self.client.tls().is_none() && self.told.is_none() {
             self.window.tell(&Ask::Release)?;
         }
         let Some(server) = &mut self.server else { return Ok(()) };

@@ -6,8 +6,9 @@ use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::io::Errno;
-use rustix::net::{Shutdown, shutdown};
+use rustix::net::{RecvFlags, Shutdown, recv, shutdown};
 
+use crate::message::Error;
 use crate::session::Surplus;
 use crate::tls::{Heard, Leg};
 
@@ -56,6 +57,39 @@ impl Side {
             ended: None,
             fault: None,
         }
+    }
+
+    /// Whether reading and writing wait.
+    ///
+    /// # Errors
+    /// [`Error::System`].
+    pub fn set_nonblocking(&self, yes: bool) -> Result<(), Error> {
+        for fd in [Some(&self.input), self.output.as_ref()].into_iter().flatten() {
+            rustix::io::ioctl_fionbio(fd, yes).map_err(Error::system("change the flags of a descriptor"))?;
+        }
+        Ok(())
+    }
+
+    /// Reads as [`read`](Self::read) does without TLS, but not behind the end of a line: what follows may be for another
+    /// program to read.
+    ///
+    /// # Errors
+    /// The descriptor's.
+    pub fn read_line(&mut self, buffer: &mut [u8]) -> io::Result<Heard> {
+        if self.ended.is_some() || !self.readable {
+            return self.read(buffer);
+        }
+        let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
+        let length = match rustix::io::retry_on_intr(|| recv(&self.input, &mut *buffer, flags)) {
+            Ok((_, seen)) => memchr::memchr(b'\n', buffer.get(..seen).unwrap_or_default()).map_or(seen, |end| end + 1),
+            // A pipe shows nothing in advance.
+            Err(Errno::NOTSOCK) => 1,
+            Err(Errno::AGAIN) => 0,
+            Err(why) => return Err(why.into()),
+        };
+        // At the end, and where nothing is there yet, the read itself finds out.
+        let length = length.clamp(1, buffer.len());
+        self.read(buffer.get_mut(..length).unwrap_or_default())
     }
 
     /// Begins TLS: with these bytes first, then with those in the kernel.

@@ -16,6 +16,7 @@ use rustix::process::Pid;
 
 use crate::message::Error;
 use crate::proxy::Ends;
+use crate::raw;
 
 /// The longest packet in bytes. A certificate chain is the longest thing that travels; browsers stop at 64 KiB.
 pub const MAX_PACKET: usize = 64 * 1024;
@@ -98,27 +99,7 @@ pub fn split(kept: &[RawFd]) -> Result<Half, Error> {
     let (keeper, session) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)
         .map_err(Error::system("make a socket pair"))?;
     let gaps = gaps(&[kept, &[keeper.as_raw_fd(), session.as_raw_fd()]].concat());
-    // SAFETY: this program starts no thread, so nothing is left half done in the child, and both processes may use
-    // all of Rust afterwards. The descriptors closed in the child have no owner there: those that have one are kept.
-    #[allow(unsafe_code)]
-    let pid = unsafe {
-        let pid = libc::fork();
-        if pid == 0 {
-            for (first, last) in gaps {
-                if libc::syscall(libc::SYS_close_range, first, last, 0) != 0 {
-                    // Linux before 5.9.
-                    for fd in first..=last.min(MAX_INHERITED) {
-                        libc::close(fd as i32);
-                    }
-                }
-            }
-        }
-        pid
-    };
-    if pid < 0 {
-        return Err(Error::System("fork".into(), std::io::Error::last_os_error()));
-    }
-    Ok(match Pid::from_raw(pid) {
+    Ok(match raw::fork(&gaps).map_err(Error::system("fork"))? {
         Some(pid) => Half::Keeper(Window(keeper), pid),
         None => Half::Session(Window(session)),
     })
@@ -355,11 +336,8 @@ const REFUSED: u8 = b'-';
 /// One answer always fits. A session that does not read what it asked for shall not keep the keeper waiting.
 const AT_ONCE: SendFlags = SendFlags::NOSIGNAL.union(SendFlags::DONTWAIT);
 
-/// The highest descriptor that is closed one by one.
-const MAX_INHERITED: u32 = 1023;
-
-/// The most descriptors beside one packet: the two pipes of prog.
-const MAX_FDS: usize = 2;
+/// The most descriptors beside one packet: the two pipes of prog, and with `--ucspi-tls` the control socket.
+const MAX_FDS: usize = 3;
 
 #[cfg(test)]
 mod tests {

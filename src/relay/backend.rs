@@ -21,7 +21,7 @@ pub(super) struct Reached {
 impl Relay<'_> {
     /// Finds out whether TLS can be had, and with a backend reaches it up to the end of its greeting (law 4).
     pub(super) fn prepare(&mut self) -> Result<(), Error> {
-        let ready = self.window.ask(&Ask::Prepare)?.is_some();
+        let ready = self.ucspi.is_some() || self.window.ask(&Ask::Prepare)?.is_some();
         let Inside::Backend(backend) = &self.config.inside else {
             self.session.prepared(ready);
             return Ok(());
@@ -155,7 +155,7 @@ impl Relay<'_> {
         }
     }
 
-    fn tell_backend(&mut self, bytes: &[u8]) {
+    pub(super) fn tell_backend(&mut self, bytes: &[u8]) {
         if let Some(side) = &mut self.backend {
             side.write(bytes);
         }
@@ -177,7 +177,7 @@ impl Relay<'_> {
     }
 
     /// Waits for bytes of the backend. `Ok(Err)` is the reason why none come.
-    fn read_backend(&mut self, buffer: &mut [u8], until: Instant) -> Result<io::Result<usize>, Error> {
+    pub(super) fn read_backend(&mut self, buffer: &mut [u8], until: Instant) -> Result<io::Result<usize>, Error> {
         loop {
             let Some(side) = &mut self.backend else { return Ok(Err(io::ErrorKind::NotConnected.into())) };
             side.flush();

@@ -44,7 +44,7 @@ impl Relay<'_> {
 
     /// The header that tells a server who the client is.
     pub(super) fn proxy_header(&self, version: Version) -> Vec<u8> {
-        let tls = self.facts().map(Tls::from);
+        let tls = self.tls_with_client();
         match self.report.ends {
             Some(ends) => proxy::header(version, ends, tls.as_ref()),
             None => proxy::local(version),
@@ -54,7 +54,7 @@ impl Relay<'_> {
     /// The same for the backend. One that shall be told of TLS is only asked whether it serves before there is any;
     /// then the connection is the wrapper's own.
     pub(super) fn backend_header(&self, version: Version) -> Vec<u8> {
-        if self.config.server_learns_of_tls() && self.facts().is_none() {
+        if self.config.server_learns_of_tls() && self.tls_with_client().is_none() {
             return proxy::local(version);
         }
         self.proxy_header(version)

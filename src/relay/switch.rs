@@ -29,21 +29,32 @@ impl Relay<'_> {
             self.drop_backend();
         }
         self.backend_serves()?;
-        let leg = self.client_leg()?;
-        let shaken = match self.client.begin_tls(leg, surplus) {
-            Ok(()) => self.handshake(Who::Client, until)?,
-            Err(why) => Err(why),
+        let refused = match self.ucspi.take() {
+            Some(ends) => self.hand_over(ends, surplus, until)?,
+            None => (!self.shake_hands(surplus, until)?).then_some(Next::Close),
         };
-        if let Err(why) = shaken {
-            self.handshake_failed(&why);
-            return Ok(Some(Next::Close));
+        if refused.is_some() {
+            return Ok(refused);
         }
-        self.report.handshake_done(self.facts());
         if !self.config.server_learns_of_tls() {
             self.window.tell(&Ask::Release)?;
         }
         self.session.handshake_done();
         Ok(None)
+    }
+
+    /// TLS with the client. False if there is none.
+    pub(super) fn shake_hands(&mut self, surplus: Surplus, until: Instant) -> Result<bool, Error> {
+        let leg = self.client_leg()?;
+        let shaken = match self.client.begin_tls(leg, surplus) {
+            Ok(()) => self.handshake(Who::Client, until)?,
+            Err(why) => Err(why),
+        };
+        match &shaken {
+            Ok(()) => self.report.handshake_done(self.facts()),
+            Err(why) => self.handshake_failed(why),
+        }
+        Ok(shaken.is_ok())
     }
 
     /// `Ok(Err)` is the reason why there is no TLS, `TimedOut` among them.
@@ -85,15 +96,14 @@ impl Relay<'_> {
     /// Begins the server that is told of TLS.
     pub(super) fn respawn(&mut self) -> Result<(), Error> {
         match &self.config.inside {
-            Inside::Respawn => self.spawn_inside()?,
+            Inside::Respawn | Inside::Itself => self.spawn_inside()?,
             Inside::Backend(backend) => self.reach_inside(backend)?,
         }
         self.window.tell(&Ask::Release)
     }
 
     fn spawn_inside(&mut self) -> Result<(), Error> {
-        let variables = self.facts().map_or_else(Vec::new, |facts| facts.variables());
-        match self.ask_for_side(&Ask::Spawn(Some(variables)))? {
+        match self.ask_for_side(&Ask::Spawn(Some(self.variables())))? {
             Some(mut server) => {
                 self.introduce(&mut server);
                 self.serve_with(server)?;

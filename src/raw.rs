@@ -1,0 +1,57 @@
+//! The two things that safe Rust has no word for: fork(2), and a descriptor that was inherited and is known by its
+//! number only. All of this program's `unsafe` is here, and the only door to libc.
+
+#![allow(unsafe_code)]
+
+use std::io;
+use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+
+use rustix::io::{FdFlags, fcntl_setfd};
+use rustix::process::Pid;
+
+/// Splits the process in two: the other one's process id here, `None` there. Call it before any thread is started.
+/// There, these ranges of descriptors are closed, first and last included; whoever owns one must not live on there.
+///
+/// # Errors
+/// The system's.
+pub fn fork(closed: &[(u32, u32)]) -> io::Result<Option<Pid>> {
+    // SAFETY: this program starts no thread, so nothing is left half done in the child, and both processes may use
+    // all of Rust afterwards. The descriptors closed in the child have no owner there: those that have one are kept.
+    let pid = unsafe {
+        let pid = libc::fork();
+        if pid == 0 {
+            for (first, last) in closed {
+                if libc::syscall(libc::SYS_close_range, *first, *last, 0) != 0 {
+                    // Linux before 5.9.
+                    for fd in *first..=*last.min(&MAX_INHERITED) {
+                        libc::close(fd as i32);
+                    }
+                }
+            }
+        }
+        pid
+    };
+    if pid < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(Pid::from_raw(pid))
+}
+
+/// Takes over a descriptor that whoever started this program left open, and keeps it from what this program starts.
+/// Call it once a descriptor, before this program opens any of its own.
+///
+/// # Errors
+/// There is none of that number.
+pub fn adopt(number: RawFd) -> io::Result<OwnedFd> {
+    // SAFETY: it reads a flag, and fails where nothing is open.
+    if unsafe { libc::fcntl(number, libc::F_GETFD) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: it is open, and as this program has opened none of its own nobody in it owns it.
+    let fd = unsafe { OwnedFd::from_raw_fd(number) };
+    fcntl_setfd(&fd, FdFlags::CLOEXEC)?;
+    Ok(fd)
+}
+
+/// The highest descriptor that is closed one by one.
+const MAX_INHERITED: u32 = 1023;

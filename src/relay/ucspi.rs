@@ -1,0 +1,164 @@
+//! UCSPI-TLS, both ways: TLS with the client left to the server that started us, and TLS for a prog that asks for it.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::time::Instant;
+
+use super::reactor::Who;
+use super::switch::Why;
+use super::{Next, PIECE, Relay};
+use crate::message::{self, Error};
+use crate::proxy::Tls;
+use crate::session::Surplus;
+use crate::side::Side;
+use crate::tls::{Facts, Guest, Heard};
+use crate::ucspi::{self, Ends, START, START_AND_TELL, Told};
+use crate::window::Ask;
+
+impl Relay<'_> {
+    /// The go-ahead is out, and TLS is the affair of whoever started us. What the client says now is read there, from
+    /// the same descriptor; so nothing that came behind STARTTLS may have been read here (law 1).
+    pub(super) fn hand_over(&mut self, ends: Ends, surplus: Surplus, until: Instant) -> Result<Option<Next>, Error> {
+        let surplus = surplus.into_bytes().len();
+        if surplus > 0 {
+            let what = format!("{} sent {surplus} bytes of plaintext behind STARTTLS", self.report.client);
+            message::warning(self.config.verbosity, what);
+            self.report.handshake_failed(false);
+            return Ok(Some(Next::Close));
+        }
+        self.reactor.deregister(&self.client);
+        // Shared with the one who reads from it now.
+        self.client.set_nonblocking(false)?;
+        match self.ask_for_tls(ends.control, until)? {
+            Ok(told) => {
+                self.client = Side::new(ends.input, ends.output);
+                self.client.set_nonblocking(true)?;
+                self.reactor.register(Who::Client, &self.client)?;
+                self.report.handshake_done(Some(facts(&told.variables())));
+                self.told = Some(told.variables());
+                Ok(None)
+            }
+            Err(why) => {
+                let what = format!("TLS handshake with {} failed: {}", self.report.client, Why(&why));
+                message::warning(self.config.verbosity, what);
+                self.report.handshake_failed(why.kind() == io::ErrorKind::TimedOut);
+                Ok(Some(Next::Close))
+            }
+        }
+    }
+
+    /// `Y`, and what is told then, to its end: two NULs, or the end of the control socket, whichever comes first;
+    /// servers differ.
+    fn ask_for_tls(&mut self, control: OwnedFd, until: Instant) -> Result<io::Result<Told>, Error> {
+        self.speak_over(control)?;
+        self.tell_backend(&[START_AND_TELL]);
+        let mut told = Told::default();
+        let mut buffer = [0; PIECE];
+        let outcome = loop {
+            let room = told.room().min(PIECE);
+            if room == 0 {
+                break Err(io::Error::other("too much was told of it"));
+            }
+            match self.read_backend(buffer.get_mut(..room).unwrap_or_default(), until)? {
+                Ok(count) if told.hears(buffer.get(..count).unwrap_or_default()) => break Ok(told),
+                Ok(_) => {}
+                Err(why) if why.kind() == io::ErrorKind::UnexpectedEof && !told.is_empty() => break Ok(told),
+                Err(why) => break Err(why),
+            }
+        };
+        self.drop_backend();
+        Ok(outcome)
+    }
+
+    /// `--ucspi-tls`: prog speaks to the client itself until it asks for TLS, and through two pipes from then on. False
+    /// if it never asks; then the connection is its own affair to the end.
+    pub(super) fn provide(&mut self) -> Result<bool, Error> {
+        let Some(answer) = self.window.ask(&Ask::Spawn(None))? else { return Ok(false) };
+        let fds = <[OwnedFd; 3]>::try_from(answer.fds);
+        let [control, input, output] = fds.map_err(|_| Error::Impossible("the keeper granted no descriptor".into()))?;
+        self.reactor.deregister(&self.client);
+        self.speak_over(control)?;
+        let tells = match self.hear_word()? {
+            None => return Ok(false),
+            Some(START) => false,
+            Some(START_AND_TELL) => true,
+            Some(_) => return Err(Error::Environment("prog said over SSLCTLFD what is neither y nor Y".into())),
+        };
+        if self.window.ask(&Ask::Prepare)?.is_none() {
+            return Ok(true);
+        }
+        let until = Instant::now() + self.config.handshake_timeout;
+        self.client.set_nonblocking(true)?;
+        self.reactor.register(Who::Client, &self.client)?;
+        if !self.shake_hands(Surplus::none(), until)? {
+            return Ok(true);
+        }
+        if tells && let Some(facts) = self.facts() {
+            self.tell_backend(&[facts.variables().join("\0").as_bytes(), b"\0\0"].concat());
+        }
+        self.drop_backend();
+        let server = Side::new(input, output);
+        server.set_nonblocking(true)?;
+        self.window.tell(&Ask::Release)?;
+        self.serve_with(server)?;
+        self.pass_through()?;
+        Ok(true)
+    }
+
+    /// What prog says over the control socket; nothing if it closes it. It may take as long as it likes.
+    fn hear_word(&mut self) -> Result<Option<u8>, Error> {
+        let mut word = [0];
+        loop {
+            let Some(control) = &mut self.backend else { return Ok(None) };
+            match control.read(&mut word) {
+                Ok(Heard::Bytes(_)) => return Ok(Some(word[0])),
+                Ok(Heard::Nothing) => _ = self.wait(None)?,
+                Ok(Heard::End | Heard::Cut) | Err(_) => return Ok(None),
+            }
+        }
+    }
+
+    /// The control socket stands in the backend's place, which is free here.
+    fn speak_over(&mut self, control: OwnedFd) -> Result<(), Error> {
+        let duplicate = control.try_clone().map_err(Error::system("duplicate the control socket"))?;
+        let side = Side::new(control, duplicate);
+        side.set_nonblocking(true)?;
+        self.reactor.register(Who::Backend, &side)?;
+        self.backend = Some(side);
+        Ok(())
+    }
+
+    /// What a server is told of the client's TLS, whoever spoke it.
+    pub(super) fn tls_with_client(&self) -> Option<Tls> {
+        match &self.told {
+            Some(variables) => Some(ucspi::tls(variables)),
+            None => self.facts().map(Tls::from),
+        }
+    }
+
+    /// The variables that tell prog of it.
+    pub(super) fn variables(&self) -> Vec<String> {
+        match &self.told {
+            Some(variables) => variables.clone(),
+            None => self.facts().map_or_else(Vec::new, |facts| facts.variables()),
+        }
+    }
+}
+
+/// For the session line.
+fn facts(variables: &[String]) -> Facts {
+    let Tls { version, cipher, sni, .. } = ucspi::tls(variables);
+    let value = |wanted: &str| variables.iter().find_map(|variable| variable.strip_prefix(wanted)?.strip_prefix('='));
+    let guest = match (value("SSL_CLIENT_VERIFY"), value("SSL_PEER_CERT_HASH")) {
+        (Some("NONE"), _) | (None, None) => Guest::Unknown,
+        (Some("SUCCESS") | None, hash) => Guest::Verified(hash.unwrap_or_default().to_owned(), None),
+        (Some(_), _) => Guest::Failed("by the UCSPI-TLS server"),
+    };
+    let version = match version.as_deref() {
+        Some("TLSv1.3") => "TLSv1.3",
+        Some("TLSv1.2") => "TLSv1.2",
+        _ => "unknown",
+    };
+    let cipher = cipher.unwrap_or_else(|| "unknown".into());
+    Facts { version, cipher, group: "unknown".into(), sni, alpn: None, guest }
+}

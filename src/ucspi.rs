@@ -1,0 +1,171 @@
+//! UCSPI-TLS (Scott Gifford's ucspi-tls.txt): whoever started us stands ready to speak TLS with the client, on a word
+//! over a control socket, and passes what is said through two pipes. s6-ucspitlsd and `sslserver -n` do; and so does
+//! this program, for a prog that has learned it (`--ucspi-tls`).
+//!
+//! Here: the names, the numbers, and what is told over the control socket.
+
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+
+use crate::message::Error;
+use crate::{cli, proxy, raw, window};
+
+/// The most bytes a UCSPI-TLS server may tell of a handshake. sslserver sends certificates, too, in PEM.
+pub const MAX_TOLD: usize = 64 * 1024;
+
+/// The variables with the numbers: of the control socket, of the pipe to read from, of the pipe to write to.
+pub const VARIABLES: [&str; 3] = ["SSLCTLFD", "SSLREADFD", "SSLWRITEFD"];
+
+/// The administrator's word to a server that it may offer STARTTLS by UCSPI-TLS.
+pub const OFFER: &str = "UCSPITLS";
+
+/// Start TLS, and tell nothing of it.
+pub const START: u8 = b'y';
+
+/// Start TLS, then tell of it: variables, each behind its predecessor's NUL, and one NUL more.
+pub const START_AND_TELL: u8 = b'Y';
+
+/// The numbers of the three descriptors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Numbers(pub [RawFd; 3]);
+
+/// What a UCSPI-TLS server left open for us.
+#[derive(Debug)]
+pub struct Ends {
+    /// Where TLS is asked for.
+    pub control: OwnedFd,
+    /// What the client says inside TLS.
+    pub input: OwnedFd,
+    /// What the client hears inside TLS.
+    pub output: OwnedFd,
+}
+
+impl Ends {
+    /// The numbers of the descriptors.
+    pub fn numbers(&self) -> [RawFd; 3] {
+        [&self.control, &self.input, &self.output].map(AsRawFd::as_raw_fd)
+    }
+}
+
+impl Numbers {
+    /// From the environment: all three, or none of them.
+    ///
+    /// # Errors
+    /// [`Error::Environment`].
+    pub fn of(values: [Option<&str>; 3]) -> Result<Option<Self>, Error> {
+        if values.iter().all(Option::is_none) {
+            return Ok(None);
+        }
+        let wrong = || Error::Environment(format!("{} must be three descriptors above 2", VARIABLES.join(", ")));
+        let number = |value: Option<&str>| value.and_then(|text| text.parse().ok()).filter(|number| *number > 2);
+        let [control, input, output] = values.map(number);
+        let numbers = [control.ok_or_else(wrong)?, input.ok_or_else(wrong)?, output.ok_or_else(wrong)?];
+        let distinct = control != input && input != output && output != control;
+        if distinct { Ok(Some(Self(numbers))) } else { Err(wrong()) }
+    }
+
+    /// Takes the descriptors over. Call it before anything else is opened.
+    ///
+    /// # Errors
+    /// [`Error::Environment`] if one of them is not open.
+    pub fn adopt(self) -> Result<Ends, Error> {
+        let adopt = |at: usize, number| {
+            let name = VARIABLES.get(at).copied().unwrap_or_default();
+            raw::adopt(number).map_err(|_| Error::Environment(format!("{name} is {number}, which is not open")))
+        };
+        let Self([control, input, output]) = self;
+        Ok(Ends { control: adopt(0, control)?, input: adopt(1, input)?, output: adopt(2, output)? })
+    }
+}
+
+/// What a UCSPI-TLS server tells of the handshake, as far as it has come.
+#[derive(Debug, Default)]
+pub struct Told(Vec<u8>);
+
+impl Told {
+    /// It told this. True when that was all.
+    pub fn hears(&mut self, bytes: &[u8]) -> bool {
+        self.0.extend_from_slice(bytes);
+        self.0.ends_with(b"\0\0") || self.0 == b"\0" || self.0.windows(2).any(|pair| pair == b"\0\0")
+    }
+
+    /// How many bytes more may come.
+    pub fn room(&self) -> usize {
+        MAX_TOLD - self.0.len().min(MAX_TOLD)
+    }
+
+    /// Nothing came.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The variables, as the keeper takes them: `NAME=VALUE`, or `NAME` to unset it. What is none of TLS, or what no
+    /// variable should hold, is left out; certificates in PEM are of this kind.
+    pub fn variables(&self) -> Vec<String> {
+        let words = self.0.split(|byte| *byte == 0).take_while(|word| !word.is_empty());
+        let words = words.filter_map(|word| std::str::from_utf8(word).ok());
+        words.filter(|word| may_be_told(word)).map(str::to_owned).collect()
+    }
+}
+
+/// Whether prog may be told this of TLS with the client, by a server that we trust with it.
+pub fn may_be_told(variable: &str) -> bool {
+    let (name, value) = variable.split_once('=').unwrap_or((variable, ""));
+    let plain = value.chars().all(|c| c.is_ascii_graphic() || c == ' ');
+    cli::is_tls_variable(name.as_ref()) && plain && variable.len() <= window::MAX_FACT
+}
+
+/// The same for a PROXY header.
+pub fn tls(variables: &[String]) -> proxy::Tls {
+    let value = |wanted: &str| {
+        let found = variables.iter().filter_map(|variable| variable.split_once('=')).find(|(name, _)| *name == wanted);
+        found.map(|(_, value)| value.to_owned())
+    };
+    let certificate = match value("SSL_CLIENT_VERIFY").as_deref() {
+        Some("SUCCESS") => proxy::Certificate::Verified(value("SSL_CLIENT_S_DN_CN")),
+        Some("NONE") | None => proxy::Certificate::None,
+        Some(_) => proxy::Certificate::Failed,
+    };
+    proxy::Tls {
+        version: value("SSL_PROTOCOL"),
+        cipher: value("SSL_CIPHER"),
+        sni: value("SSL_TLS_SNI_SERVERNAME"),
+        alpn: None,
+        certificate,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn three_numbers_or_none() {
+        let of = |values: [&str; 3]| Numbers::of(values.map(Some)).ok().flatten();
+        assert_eq!(of(["3", "4", "5"]), Some(Numbers([3, 4, 5])));
+        for wrong in [["3", "4", "4"], ["2", "4", "5"], ["3", "x", "5"], ["-1", "4", "5"], ["3", "", "5"]] {
+            assert_eq!(of(wrong), None, "{wrong:?}");
+        }
+        assert!(Numbers::of([Some("3"), None, Some("5")]).is_err());
+        assert_eq!(Numbers::of([None; 3]).ok(), Some(None));
+    }
+
+    #[test]
+    fn what_is_told_ends_with_two_nuls_however_it_is_cut() {
+        let whole = b"SSL_PROTOCOL=TLSv1.3\0SSL_PEER_CERT_HASH\0PATH=/tmp\0SSL_X=a\nb\0SSL_CIPHER=x y\0\0";
+        for pieces in [1, 7, whole.len()] {
+            let mut told = Told::default();
+            let over: Vec<bool> = whole.chunks(pieces).map(|piece| told.hears(piece)).collect();
+            assert_eq!(over.iter().position(|over| *over), Some(over.len() - 1));
+            assert_eq!(told.variables(), ["SSL_PROTOCOL=TLSv1.3", "SSL_PEER_CERT_HASH", "SSL_CIPHER=x y"]);
+        }
+    }
+
+    #[test]
+    fn what_may_be_told_is_bounded() {
+        let mut told = Told::default();
+        for (more, left) in [(MAX_TOLD - 1, 1), (1, 0), (1, 0)] {
+            told.hears(&vec![b'x'; more]);
+            assert_eq!(told.room(), left);
+        }
+    }
+}
