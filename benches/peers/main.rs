@@ -102,6 +102,7 @@ impl Bench {
             .expect("made");
         let served = Arc::new(served);
         kit.backend = backend::start(Arc::clone(&served));
+        kit.other.clone_from(&options.against);
         let size = options.size;
         let client = |tls| Client { tls, size };
         Self { options, kit, plain: client(None), tls: client(tls), hybrid: client(hybrid), served }
@@ -148,8 +149,10 @@ impl Bench {
         let mut chart = Vec::new();
         for (at, (name, stack, client)) in cases.iter().enumerate() {
             let more = median(rounds.iter().map(|round| added(round, at)));
-            let ratio = median(rounds.iter().map(|round| added(round, ours) / added(round, at)));
-            let ratio = if stack.needs().is_some() { ms(ratio) } else { String::new() };
+            let ratio = median(
+                rounds.iter().map(|round| added(round, if client.tls.is_some() { ours } else { 1 }) / added(round, at)),
+            );
+            let ratio = if stack.needs().is_some() || *stack == Stack::Other { ms(ratio) } else { String::new() };
             table.push(vec![
                 client.tls.as_ref().map_or(name.clone(), |_| format!("{name}, {}", self.facts(*stack, client))),
                 ms(median(rounds.iter().map(|round| cpu(round, at)))),
@@ -177,8 +180,19 @@ impl Bench {
             ("starttls-wrapper --respawn, hybrid group".into(), Stack::Respawn, &self.hybrid),
             (Stack::Backend.name().into(), Stack::Backend, &self.tls),
         ];
-        cases.extend(peers().map(|stack| (stack.name().into(), stack, &self.tls)));
+        if self.kit.other.is_some() {
+            cases.push(("the other build, plaintext".into(), Stack::Other, &self.plain));
+            cases.push((Stack::Other.name().into(), Stack::Other, &self.tls));
+        }
+        cases.extend(self.peers().map(|stack| (stack.name().into(), stack, &self.tls)));
         cases
+    }
+
+    /// Those that are installed; none where two builds of this program are compared.
+    fn peers(&self) -> impl Iterator<Item = Stack> + use<> {
+        let compared = self.kit.other.is_some();
+        let installed = move |stack: &Stack| !compared && stack.needs().is_some_and(stack::is_installed);
+        [Stack::Stunnel, Stack::Tlswrapper].into_iter().filter(installed)
     }
 
     fn facts(&self, stack: Stack, client: &Client) -> String {
@@ -194,7 +208,11 @@ impl Bench {
             (OURS_TLS, Stack::Respawn, &self.tls),
         ];
         // tlswrapper-smtp reads commands as well as TLS, and knows no word for bulk.
-        let peers = peers().filter(|stack| *stack != Stack::Tlswrapper);
+        let peers = self.peers().filter(|stack| *stack != Stack::Tlswrapper);
+        if self.kit.other.is_some() {
+            cases.push(("the other build, plaintext", Stack::Other, &self.plain));
+            cases.push((Stack::Other.name(), Stack::Other, &self.tls));
+        }
         cases.extend(peers.map(|stack| (stack.name(), stack, &self.tls)));
         let mut rounds: Vec<Vec<[Bulk; 2]>> = Vec::new();
         for _ in 0..self.options.rounds {
@@ -247,7 +265,11 @@ impl Bench {
         let count = self.options.idle;
         let mut cases =
             vec![("starttls-wrapper, plaintext", Stack::Respawn, &self.plain), (OURS_TLS, Stack::Respawn, &self.tls)];
-        cases.extend(peers().map(|stack| (stack.name(), stack, &self.tls)));
+        if self.kit.other.is_some() {
+            cases.push(("the other build, plaintext", Stack::Other, &self.plain));
+            cases.push((Stack::Other.name(), Stack::Other, &self.tls));
+        }
+        cases.extend(self.peers().map(|stack| (stack.name(), stack, &self.tls)));
         let mut table = vec![row(["One idle session", "PSS, KiB", "CPU of all in a second, ms"])];
         let mut chart = Vec::new();
         for (name, stack, client) in cases {
@@ -278,10 +300,6 @@ impl Bench {
         report.say("TLS sessions through `--respawn`, the server included.\n");
         report.table(&table);
     }
-}
-
-fn peers() -> impl Iterator<Item = Stack> {
-    [Stack::Stunnel, Stack::Tlswrapper].into_iter().filter(|stack| stack.needs().is_some_and(stack::is_installed))
 }
 
 fn provider(group: &'static dyn SupportedKxGroup) -> Arc<CryptoProvider> {

@@ -18,6 +18,8 @@ pub struct Options {
     pub idle: usize,
     /// Sessions held while new ones are measured.
     pub hold: Vec<usize>,
+    /// Another build of this program, measured beside this one.
+    pub against: Option<std::path::PathBuf>,
     /// The parts to run; none means all.
     pub only: Vec<String>,
     /// Where the results go.
@@ -41,6 +43,7 @@ pub fn parse() -> Option<Options> {
         bulk: 400,
         idle: 50,
         hold: vec![1, 50, 500, 1000],
+        against: None,
         only: Vec::new(),
         results: concat!(env!("CARGO_MANIFEST_DIR"), "/benches").into(),
     };
@@ -69,6 +72,7 @@ pub fn parse() -> Option<Options> {
             "bulk" => options.bulk = number(),
             "idle" => options.idle = number(),
             "hold" => options.hold = value.split(',').map(|one| one.parse().expect(USAGE)).collect(),
+            "against" => options.against = Some(value.into()),
             "results" => options.results = value,
             _ => panic!("{USAGE}"),
         }
@@ -77,4 +81,4 @@ pub fn parse() -> Option<Options> {
 }
 
 const USAGE: &str = "cargo bench --bench peers -- [--sessions N] [--rounds N] [--concurrency N] [--size BYTES] \
-                     [--bulk MB] [--idle N] [--hold N,N...] [--results DIRECTORY] [sessions] [bulk] [idle] [growth]";
+                     [--bulk MB] [--idle N] [--hold N,N...] [--against PROGRAM] [--results DIRECTORY] [sessions] [bulk] [idle] [growth]";

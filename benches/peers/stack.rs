@@ -18,6 +18,8 @@ pub enum Stack {
     Respawn,
     /// This program, TLS goes on to a TLS server.
     Backend,
+    /// Another build of this program, as [`Stack::Respawn`].
+    Other,
     /// `protocol = smtp`.
     Stunnel,
     /// tlswrapper and tlswrapper-smtp.
@@ -32,6 +34,8 @@ pub struct Kit {
     pub server: PathBuf,
     /// The program that does nothing, compiled.
     pub empty: PathBuf,
+    /// Another build of this program (`--against`).
+    pub other: Option<PathBuf>,
     /// The TLS server that [`Stack::Backend`] uses.
     pub backend: SocketAddr,
 }
@@ -51,6 +55,7 @@ impl Stack {
             Self::Bare => "bare server",
             Self::Respawn => "starttls-wrapper --respawn",
             Self::Backend => "starttls-wrapper host port",
+            Self::Other => "the other build --respawn",
             Self::Stunnel => "stunnel protocol=smtp",
             Self::Tlswrapper => "tlswrapper + tlswrapper-smtp",
         }
@@ -61,7 +66,7 @@ impl Stack {
         match self {
             Self::Stunnel => Some("stunnel4"),
             Self::Tlswrapper => Some("tlswrapper"),
-            Self::Bare | Self::Respawn | Self::Backend => None,
+            Self::Bare | Self::Respawn | Self::Backend | Self::Other => None,
         }
     }
 
@@ -77,6 +82,7 @@ impl Stack {
         command.env("KEYFILE", kit.path("key.pem")).env("CERTFILE", kit.path("cert.pem"));
         match self {
             Self::Respawn => command.arg(WRAPPER).arg("--respawn"),
+            Self::Other => command.args(&kit.other).arg("--respawn"),
             Self::Backend => {
                 let anchors = kit.path("cert.pem");
                 let options = ["--backend-name", "mx.example", "--backend-ca"];
@@ -127,7 +133,7 @@ impl Kit {
         let alone =
             ["-Clink-arg=-nostartfiles", "-Clink-arg=-nostdlib", "-Clink-arg=-static", "-Crelocation-model=static"];
         compile(&source.join("empty.rs"), &empty, &alone);
-        let kit = Self { directory, server, empty, backend: ([127, 0, 0, 1], 0).into() };
+        let kit = Self { directory, server, empty, other: None, backend: ([127, 0, 0, 1], 0).into() };
         kit.make_certificate();
         kit
     }
