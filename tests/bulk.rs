@@ -42,7 +42,8 @@ fn carries_a_mail_of_100_mb(mut session: Session, mut server: Prog) {
 
 #[test]
 fn a_mail_of_100_mb_arrives_byte_for_byte_in_plaintext() {
-    let mut session = Wrapper::respawn(&Site::new()).start();
+    let site = Site::new();
+    let mut session = Wrapper::respawn(&site).start();
     let server = session.opening();
     carries_a_mail_of_100_mb(session, server);
 }

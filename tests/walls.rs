@@ -88,7 +88,7 @@ fn prog_inherits_no_wall() {
     let site = Site::new();
     let mut session = Wrapper::respawn(&site).start();
     let server = session.opening();
-    let (prog, test) = (server.pid(), std::process::id());
+    let (prog, test) = (server.pid, std::process::id());
     for field in ["Uid", "Gid", "Groups", "CapEff", "CapBnd", "Seccomp", "NoNewPrivs", "SigBlk"] {
         assert_eq!(proc::status(prog, field), proc::status(test, field), "{field}");
     }
@@ -102,7 +102,7 @@ fn a_session_has_no_descriptor_that_is_not_its_business() {
     let mut session =
         Wrapper::respawn(&site).behind(&["/bin/sh", "-c", "exec 9</etc/passwd; exec \"$@\"", "sh"]).start();
     let server = session.opening();
-    assert!(descriptors(server.pid()).contains("/etc/passwd"), "prog has what the super-server left open");
+    assert!(descriptors(server.pid).contains("/etc/passwd"), "prog has what the super-server left open");
     let found = descriptors(proc::session_of(session.wrapper.pid()));
     let kinds: BTreeSet<&str> = found.iter().map(|name| name.split(':').next().unwrap_or_default()).collect();
     assert_eq!(kinds, BTreeSet::from(["/dev/null", "anon_inode", "pipe", "socket"]), "{found:?}");
