@@ -68,9 +68,11 @@ fn again_and_again(times: usize, session: impl Fn(usize) + Sync) {
     thread::scope(|threads| {
         for _ in 0..AT_A_TIME {
             threads.spawn(|| {
-                while let n @ 0.. = count.fetch_add(1, Ordering::Relaxed)
-                    && n < times
-                {
+                loop {
+                    let n = count.fetch_add(1, Ordering::Relaxed);
+                    if n >= times {
+                        return;
+                    }
                     session(n);
                 }
             });

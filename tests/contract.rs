@@ -1,5 +1,7 @@
 //! The contract with administrators: what the command line takes, what is said, and the exit status.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that fails panics")]
+
 mod support;
 
 use std::process::{Command, Output, Stdio};

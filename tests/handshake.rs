@@ -1,5 +1,7 @@
 //! The client's handshake, and what the server inside TLS is told of it.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that fails panics")]
+
 mod support;
 
 use std::time::{Duration, Instant};

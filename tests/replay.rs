@@ -1,6 +1,8 @@
 //! What the server inside TLS hears of the plaintext dialogue: nothing if the client opens the session again, EHLO if
 //! it does not, and nothing at all with `--no-replay`.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that fails panics")]
+
 mod support;
 
 use support::backend::Backend;
