@@ -1,7 +1,7 @@
 //! Clients of others. Each delivers one mail, and the test fails if it says that it could not.
 
 use std::io::Write;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use super::certificates::Site;
 use super::peer::{Peer, Pipes};
@@ -68,15 +68,21 @@ with smtplib.SMTP("localhost", int(port), "laptop.example") as client:
 /// `openssl s_client` knows STARTTLS and nothing more of SMTP; without TLS the test speaks for itself.
 pub(crate) fn openssl(way: &Way<'_>) {
     let Some(site) = way.tls else { return in_plaintext(way) };
+    let (mut child, peer) = s_client(way.port, site, "smtp");
+    dialogue(peer, way.to);
+    assert!(child.wait().unwrap().success(), "openssl s_client succeeds");
+}
+
+/// `openssl s_client -starttls`, and the server inside TLS. Of the plaintext dialogue it shows nothing.
+pub(crate) fn s_client(port: u16, site: &Site, protocol: &str) -> (Child, Peer) {
     let mut command = program("openssl");
-    command.args(["s_client", "-starttls", "smtp", "-connect", &format!("127.0.0.1:{}", way.port)]);
+    command.args(["s_client", "-starttls", protocol, "-connect", &format!("127.0.0.1:{port}")]);
     command.args(["-quiet", "-verify_return_error", "-verify_hostname", "localhost", "-servername", "localhost"]);
     command.arg("-CAfile").arg(site.ca());
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
     let input = std::os::fd::OwnedFd::from(child.stdout.take().unwrap()).into();
     let output = Some(std::os::fd::OwnedFd::from(child.stdin.take().unwrap()).into());
-    dialogue(Peer::new(Pipes { input, output }), way.to);
-    assert!(child.wait().unwrap().success(), "openssl s_client succeeds");
+    (child, Peer::new(Pipes { input, output }))
 }
 
 fn in_plaintext(way: &Way<'_>) {

@@ -136,8 +136,9 @@ impl Peer {
         assert!(line.starts_with(code), "heard {line:?}, expected {code}");
     }
 
+    /// Hears a line.
     #[track_caller]
-    fn hears_line(&mut self) -> String {
+    pub(crate) fn hears_line(&mut self) -> String {
         let mut line = Vec::new();
         let mut byte = [0];
         while !line.ends_with(b"\n") {
