@@ -68,7 +68,8 @@ impl Snooper for Pop3 {
         }
         let class = line.first().copied().unwrap_or_default();
         self.in_list = self.reply != Expected::Line && class == b'+';
-        if self.reply == Expected::Capabilities && !self.in_list && self.policy.offer == Offer::Add {
+        let makes_list = self.policy.offer == Offer::Add || self.policy.inside;
+        if self.reply == Expected::Capabilities && !self.in_list && makes_list {
             self.make_list(out);
         } else {
             out.extend_from_slice(line);
@@ -119,11 +120,12 @@ impl Pop3 {
     }
 
     /// The list of a server that knows no CAPA. Such a server is asked for USER by every client; a list that does not
-    /// name it would keep them from logging in (RFC 2449 section 6.2).
+    /// name it would keep them from logging in (RFC 2449 section 6.2). Inside TLS it is made as well: a client that has
+    /// seen a list asks for it again there, and may give up where there is none (fetchmail does).
     fn make_list(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(b"+OK Capability list follows\r\n");
         out.extend_from_slice(if self.policy.strict { b"" } else { b"USER\r\n" });
-        out.extend_from_slice(b"STLS\r\n.\r\n");
+        out.extend_from_slice(if self.policy.offer == Offer::Add { b"STLS\r\n.\r\n" } else { b".\r\n" });
     }
 }
 
