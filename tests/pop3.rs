@@ -1,0 +1,116 @@
+//! POP3 between real servers and real clients.
+
+mod support;
+
+use support::certificates::{Dir, Site};
+use support::mail_servers::{self as servers, Server};
+use support::readers::{self, Door, Errand, Reader, Told, every_way, mail};
+use support::servers::{stunnel, tcpserver};
+use support::wrapper::Wrapper;
+
+/// Fetches the first mail.
+const FETCH: Errand = Errand {
+    protocol: "auto",
+    opening: &["CAPA", "NOOP", "QUIT"],
+    refusal: "-ERR Must issue STLS first",
+    // They look for a way to authenticate in the capabilities, and find none.
+    cautious: &["curl"],
+    prints: "the body of mail 7\nb STARTTLS\n",
+};
+
+const CLIENTS: &[Reader] = &[("curl", curl), ("poplib", poplib), ("openssl", openssl), ("fetchmail", fetchmail)];
+
+fn fetches_from(server: &Server, clients: &[Reader]) {
+    server.put(&[mail(7)]);
+    every_way(&FETCH, server, clients);
+}
+
+/// curl would try APOP, of which this server has no passwords.
+#[test]
+fn every_client_but_curl_fetches_from_mailutils() {
+    fetches_from(&servers::pop3d(), &CLIENTS[1..]);
+}
+
+#[test]
+fn every_client_fetches_from_popa3d() {
+    fetches_from(&servers::popa3d(), CLIENTS);
+}
+
+#[test]
+fn every_client_fetches_from_courier() {
+    fetches_from(&servers::courier_pop(), CLIENTS);
+}
+
+#[test]
+fn every_client_fetches_from_mailfront() {
+    fetches_from(&servers::pop3front(), CLIENTS);
+}
+
+#[test]
+fn every_client_fetches_from_dovecot() {
+    fetches_from(&servers::dovecot("pop3"), CLIENTS);
+}
+
+#[test]
+fn fetchmail_collects_a_hundred_mails_and_deletes_them_with_respawn() {
+    let (site, server) = (Site::new(), servers::courier_pop());
+    let wrapper = tcpserver(&Wrapper::respawn(&site), &server.words());
+    collects_a_hundred(&server, &Door { port: wrapper.port, tls: Some(&site) });
+}
+
+#[test]
+fn fetchmail_collects_a_hundred_mails_and_deletes_them_with_stunnel() {
+    let (site, server) = (Site::new(), servers::pop3d());
+    let backend = stunnel(&site, &server.words());
+    let wrapper = tcpserver(&Wrapper::backend(&site, backend.port), &server.words());
+    collects_a_hundred(&server, &Door { port: wrapper.port, tls: Some(&site) });
+}
+
+fn collects_a_hundred(server: &Server, door: &Door<'_>) {
+    let originals: Vec<String> = (0..100).map(mail).collect();
+    server.put(&originals);
+    let into = Dir::new();
+    let told = readers::fetchmail(door, "POP3", "nokeep", &into);
+    assert!(told.success, "{}", told.text);
+    let mut fetched: Vec<String> = readers::fetched(&into).iter().map(|mail| body(mail).to_owned()).collect();
+    let mut expected: Vec<String> = originals.iter().map(|mail| body(mail).to_owned()).collect();
+    fetched.sort();
+    expected.sort();
+    assert_eq!(fetched, expected);
+    assert_eq!(server.mails(), [""; 0], "they are deleted");
+}
+
+/// The headers are fetchmail's and the server's to add to.
+fn body(mail: &str) -> &str {
+    mail.split_once("\n\n").expect("a mail has a body").1
+}
+
+fn curl(door: &Door<'_>) -> Told {
+    readers::curl(door, "pop3", "1", None)
+}
+
+fn poplib(door: &Door<'_>) -> Told {
+    let script = r#"
+import poplib
+client = poplib.POP3("localhost", port, timeout=20)
+if ca:
+    client.stls(context=context)
+client.user("reader")
+client.pass_("secret")
+print(*[line.decode() for line in client.retr(1)[1]], sep="\n")
+client.quit()
+"#;
+    readers::python(door, script)
+}
+
+fn openssl(door: &Door<'_>) -> Told {
+    let lines = [("", "+OK"), ("USER reader", "+OK"), ("PASS secret", "+OK"), ("RETR 1", ".\r\n"), ("QUIT", "+OK")];
+    readers::say(door, "pop3", FETCH.refusal, &lines)
+}
+
+fn fetchmail(door: &Door<'_>) -> Told {
+    let into = Dir::new();
+    let told = readers::fetchmail(door, "POP3", "keep", &into);
+    let mails = readers::fetched(&into).concat();
+    Told { text: told.text + &mails, ..told }
+}
