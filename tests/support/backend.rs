@@ -16,7 +16,12 @@ pub(crate) struct Backend {
 
 impl Backend {
     pub(crate) fn new() -> Self {
-        Self { listener: TcpListener::bind("127.0.0.1:0").unwrap() }
+        Self::on("127.0.0.1:0")
+    }
+
+    /// At this address.
+    pub(crate) fn on(address: &str) -> Self {
+        Self { listener: TcpListener::bind(address).unwrap() }
     }
 
     pub(crate) fn port(&self) -> u16 {

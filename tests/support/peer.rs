@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream};
+use std::os::unix::net::UnixStream;
 
 use rustls::CommonState;
 
@@ -41,6 +42,13 @@ impl Peer {
     /// Over TCP.
     pub(crate) fn tcp(stream: TcpStream) -> Self {
         stream.set_nodelay(true).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_write_timeout(Some(PATIENCE)).unwrap();
+        Self::new(stream)
+    }
+
+    /// Over a socket in the file system.
+    pub(crate) fn unix(stream: UnixStream) -> Self {
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_write_timeout(Some(PATIENCE)).unwrap();
         Self::new(stream)
@@ -136,6 +144,17 @@ impl Peer {
         assert!(line.starts_with(code), "heard {line:?}, expected {code}");
     }
 
+    /// Hears lines until one begins with this.
+    #[track_caller]
+    pub(crate) fn hears_line_with(&mut self, start: &str) -> String {
+        loop {
+            let line = self.hears_line();
+            if line.starts_with(start) {
+                return line;
+            }
+        }
+    }
+
     /// Hears a line.
     #[track_caller]
     pub(crate) fn hears_line(&mut self) -> String {
@@ -154,6 +173,12 @@ impl Peer {
 impl Read for Peer {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         self.transport.read(buffer)
+    }
+}
+
+impl Transport for UnixStream {
+    fn finish(&mut self) {
+        self.shutdown(Shutdown::Write).expect("the connection stands");
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use super::certificates::{Dir, Site};
 use super::program::{Log, Running, path_of, program};
@@ -26,7 +26,11 @@ impl Listening {
 pub(crate) fn tcpserver(wrapper: &Wrapper, prog: &[&str]) -> Listening {
     // -1 tells the port; -H -R and -l: nobody is to be asked for names; -c: as many as come.
     let tcpserver = [&path_of("tcpserver"), "-1", "-H", "-R", "-l", "localhost", "-c", "200", "127.0.0.1", "0"];
-    let mut command = wrapper.command(&tcpserver, prog);
+    listening(&mut wrapper.command(&tcpserver, prog))
+}
+
+/// A tcpserver, which tells its port on standard output.
+fn listening(command: &mut Command) -> Listening {
     let mut running = Running::start(command.stdin(Stdio::null()).stdout(Stdio::piped()));
     let mut line = String::new();
     BufReader::new(running.child().stdout.take().unwrap()).read_line(&mut line).unwrap();
@@ -36,13 +40,20 @@ pub(crate) fn tcpserver(wrapper: &Wrapper, prog: &[&str]) -> Listening {
 
 /// stunnel: TLS from the first byte, and prog behind it.
 pub(crate) fn stunnel(site: &Site, prog: &[&str]) -> Listening {
+    start_stunnel(site, &format!("exec = {}\nexecArgs = {}\n", prog[0], prog.join(" ")))
+}
+
+/// stunnel: STARTTLS, and a plaintext server at this port behind it.
+pub(crate) fn stunnel_with_starttls(site: &Site, protocol: &str, port: u16) -> Listening {
+    start_stunnel(site, &format!("protocol = {protocol}\nconnect = 127.0.0.1:{port}\n"))
+}
+
+fn start_stunnel(site: &Site, service: &str) -> Listening {
     let dir = Dir::new();
     let configuration = format!(
-        "foreground = yes\npid =\ndebug = info\n[tls]\naccept = 127.0.0.1:0\ncert = {}\nkey = {}\nexec = {}\nexecArgs = {}\n",
+        "foreground = yes\npid =\ndebug = info\n[tls]\naccept = 127.0.0.1:0\ncert = {}\nkey = {}\n{service}",
         site.cert().display(),
         site.key().display(),
-        prog[0],
-        prog.join(" "),
     );
     fs::write(dir.file("stunnel.conf"), configuration).unwrap();
     let running = Running::start(program("stunnel4").arg(dir.file("stunnel.conf")).stdin(Stdio::null()));
@@ -50,6 +61,14 @@ pub(crate) fn stunnel(site: &Site, prog: &[&str]) -> Listening {
     let bound = running.log.line_with("bound to 127.0.0.1:");
     let port = bound.trim().rsplit(':').next().unwrap().parse().unwrap();
     Listening { running, port, _dir: Some(dir) }
+}
+
+/// A server of this protocol that says yes to everything and knows no TLS.
+pub(crate) fn plain(protocol: &str) -> Listening {
+    let tcpserver = ["-1", "-H", "-R", "-l", "localhost", "127.0.0.1", "0"];
+    let mut command = program("tcpserver");
+    command.args(tcpserver).args([&path_of("python3"), "-ISc", GREETER, protocol]);
+    listening(&mut command)
 }
 
 /// A mail server that knows no TLS.
@@ -105,3 +124,21 @@ pub(crate) fn exim4() -> Mail {
     let configuration = dir.file("exim.conf").to_str().unwrap().to_owned();
     Mail { name: "exim4", prog: vec![path_of("exim4"), "-C".into(), configuration, "-bs".into()], dir: Some(dir) }
 }
+
+/// A server on descriptors 0 and 1 that says yes to everything.
+pub(crate) const GREETER: &str = r#"
+import sys
+def say(text):
+    sys.stdout.buffer.write(text.encode() + b"\r\n")
+    sys.stdout.buffer.flush()
+protocol = sys.argv[1]
+say({"smtp": "220 plain", "pop3": "+OK plain", "imap": "* OK plain"}[protocol])
+for line in sys.stdin.buffer:
+    words = line.decode().split()
+    if protocol == "imap":
+        say(words[0] + " OK done")
+    elif protocol == "pop3":
+        say("+OK list\r\n." if words[0] == "CAPA" else "+OK")
+    else:
+        say("250 done")
+"#;

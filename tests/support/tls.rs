@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 use std::net::TcpStream;
 use std::ops::{Deref, DerefMut};
+use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 
 use rustls::crypto::aws_lc_rs;
@@ -138,9 +139,24 @@ pub(crate) fn accept_known(
     accept_from(site, stream, verifier, versions)
 }
 
+/// The same over a socket in the file system.
+pub(crate) fn accept_over(site: &Site, stream: UnixStream) -> io::Result<Peer> {
+    accept_by(site, Peer::unix(stream), WebPkiClientVerifier::no_client_auth(), rustls::ALL_VERSIONS)
+}
+
 fn accept_from(
     site: &Site,
     stream: TcpStream,
+    verifier: Arc<dyn ClientCertVerifier>,
+    versions: &[&'static SupportedProtocolVersion],
+) -> io::Result<Peer> {
+    accept_by(site, Peer::tcp(stream), verifier, versions)
+}
+
+/// The same, whatever was said before.
+fn accept_by(
+    site: &Site,
+    mut peer: Peer,
     verifier: Arc<dyn ClientCertVerifier>,
     versions: &[&'static SupportedProtocolVersion],
 ) -> io::Result<Peer> {
@@ -151,7 +167,7 @@ fn accept_from(
         .with_single_cert(vec![site.certificate.clone()], site.key.clone_key())
         .unwrap();
     let mut connection = ServerConnection::new(Arc::new(config)).unwrap();
-    let mut transport = Peer::tcp(stream).take_transport();
+    let mut transport = peer.take_transport();
     while connection.is_handshaking() {
         connection.complete_io(&mut transport)?;
     }

@@ -262,4 +262,17 @@ fn received(control: &UnixStream) -> Vec<OwnedFd> {
 const PROG: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/prog.py");
 
 /// What decides about the wrapper must come from the test.
-const OWN_VARIABLES: &[&str] = &["KEYFILE", "CERTFILE", "TLS_UID", "TLS_GID", "PROTO", "TCPREMOTEIP", "TCPREMOTEPORT"];
+const OWN_VARIABLES: &[&str] = &[
+    "KEYFILE",
+    "CERTFILE",
+    "TLS_UID",
+    "TLS_GID",
+    "PROTO",
+    "TCPREMOTEIP",
+    "TCPREMOTEPORT",
+    "TCPLOCALIP",
+    "TCPLOCALPORT",
+    "SSLCTLFD",
+    "SSLREADFD",
+    "SSLWRITEFD",
+];

@@ -1,0 +1,293 @@
+//! The ways to a backend: with TLS from the first byte, by STARTTLS, opportunistically, without TLS; over TCP and over
+//! a socket; and with a plaintext server that is reached and not run. None ends in plaintext unasked.
+
+mod support;
+
+use std::net::TcpStream;
+use std::os::unix::net::UnixListener;
+
+use support::backend::{Backend, ClosedPort};
+use support::certificates::{Dir, Flaw, Site};
+use support::peer::Peer;
+use support::program::path_of;
+use support::servers::{GREETER, plain, stunnel_with_starttls, tcpserver};
+use support::tls;
+use support::wrapper::{GO_AHEAD, NOT_AVAILABLE, Session, Wrapper};
+
+/// A backend on which the client has asked for STARTTLS, and the wrapper's connection to it.
+fn asked(backend: &Backend, site: &Site, options: &[&str]) -> (Session, TcpStream) {
+    let mut session = Wrapper::backend(site, backend.port()).options(options).options(&["-v", "2"]).start();
+    let _plaintext_server = session.opening();
+    session.client.says("STARTTLS\r\n");
+    let stream = backend.accept();
+    (session, stream)
+}
+
+/// What a server says and hears before TLS, if it offers STARTTLS.
+fn offers(stream: &TcpStream, go_ahead: &str) {
+    let mut plain = Peer::tcp(stream.try_clone().unwrap());
+    plain.says("220-inner.example\r\n220 ESMTP\r\n");
+    plain.hears("EHLO localhost\r\n");
+    plain.says("250-inner.example\r\n250 STARTTLS\r\n");
+    plain.hears("STARTTLS\r\n");
+    plain.says(go_ahead);
+}
+
+/// The client is told that there is no TLS, nobody has connected again, and the log says why.
+#[track_caller]
+fn is_not_available(mut session: Session, backend: &Backend, why: &str) {
+    session.client.hears(NOT_AVAILABLE);
+    assert!(backend.is_untouched(), "there is one connection and no more");
+    let end = session.end();
+    assert!(end.log.contains("unable to use the TLS server localhost port ") && end.log.contains(why), "{}", end.log);
+}
+
+#[track_caller]
+fn speaks_inside(session: &mut Session, server: &mut Peer, site: &Site) {
+    session.client.hears(GO_AHEAD);
+    tls::Client::new(site).shake(&mut session.client).expect("the wrapper shakes hands");
+    session.client.says("EHLO laptop\r\n");
+    server.hears("EHLO laptop\r\n");
+    server.says("250-inner.example\r\n250-STARTTLS\r\n250 SIZE\r\n");
+    session.client.hears("250-inner.example\r\n250 SIZE\r\n");
+}
+
+#[test]
+fn starttls_reaches_the_backend_and_hides_its_offer() {
+    let (site, backend) = (Site::new(), Backend::new());
+    let (mut session, stream) = asked(&backend, &site, &["--backend-tls", "starttls"]);
+    offers(&stream, "220 go\r\n");
+    let mut server = tls::accept(&site, stream).expect("the wrapper shakes hands");
+    speaks_inside(&mut session, &mut server, &site);
+    drop(server);
+    let end = session.end();
+    assert!(end.log.contains(" backend=verified "), "{}", end.log);
+}
+
+#[test]
+fn starttls_that_is_not_offered_is_not_available() {
+    for (ehlo, word) in
+        [("502 what\r\n", None), ("250 inner.example\r\n", Some("500 what\r\n")), ("250 x\r\n", Some("454 no\r\n"))]
+    {
+        let (site, backend) = (Site::new(), Backend::new());
+        let (session, stream) = asked(&backend, &site, &["--backend-tls", "starttls"]);
+        let mut plain = Peer::tcp(stream);
+        plain.says("220 inner.example ESMTP\r\n");
+        plain.hears("EHLO localhost\r\n");
+        plain.says(ehlo);
+        if let Some(word) = word {
+            plain.hears("STARTTLS\r\n");
+            plain.says(word);
+        }
+        plain.hears_end();
+        is_not_available(session, &backend, "it offers no TLS: ");
+    }
+}
+
+#[test]
+fn a_backend_whose_certificate_does_not_verify_is_not_available_by_starttls_either() {
+    for mode in ["starttls", "opportunistic"] {
+        for (flaw, why) in [
+            (Flaw::WrongName, "not valid for name"),
+            (Flaw::Expired, "certificate expired"),
+            (Flaw::Untrusted, "UnknownIssuer"),
+        ] {
+            let (site, backend) = (Site::new(), Backend::new());
+            let (session, stream) = asked(&backend, &site, &["--backend-tls", mode]);
+            offers(&stream, "220 go\r\n");
+            assert!(tls::accept(&Site::flawed(flaw), stream).is_err(), "the wrapper breaks off");
+            is_not_available(session, &backend, why);
+        }
+    }
+}
+
+#[test]
+fn plaintext_behind_the_backends_go_ahead_is_not_heard() {
+    for mode in ["starttls", "opportunistic"] {
+        let (site, backend) = (Site::new(), Backend::new());
+        let (session, stream) = asked(&backend, &site, &["--backend-tls", mode]);
+        offers(&stream, "220 go\r\n220 injected\r\n");
+        Peer::tcp(stream).hears_end();
+        is_not_available(session, &backend, "it sent 14 bytes of plaintext behind a reply");
+    }
+}
+
+#[test]
+fn plaintext_in_place_of_the_backends_handshake_is_not_heard() {
+    let (site, backend) = (Site::new(), Backend::new());
+    let (session, stream) = asked(&backend, &site, &["--backend-tls", "starttls"]);
+    offers(&stream, "220 go\r\n");
+    let mut plain = Peer::tcp(stream);
+    plain.hears(b"\x16");
+    plain.says("250 all the same\r\n");
+    is_not_available(session, &backend, "corrupt message");
+}
+
+#[test]
+fn opportunistic_takes_tls_where_it_is_offered() {
+    let (site, backend) = (Site::new(), Backend::new());
+    let (mut session, stream) = asked(&backend, &site, &["--backend-tls", "opportunistic"]);
+    offers(&stream, "220 go\r\n");
+    let mut server = tls::accept(&site, stream).expect("the wrapper shakes hands");
+    speaks_inside(&mut session, &mut server, &site);
+    drop(server);
+    assert!(session.end().log.contains(" backend=verified "));
+}
+
+#[test]
+fn opportunistic_goes_on_in_plaintext_where_it_is_not_and_says_so() {
+    let (site, backend) = (Site::new(), Backend::new());
+    let (mut session, stream) = asked(&backend, &site, &["--backend-tls", "opportunistic"]);
+    let mut plain = Peer::tcp(stream);
+    plain.says("220 inner.example ESMTP\r\n");
+    plain.hears("EHLO localhost\r\n");
+    plain.says("500 what\r\n");
+    // A connection that has heard nothing (law 3).
+    let mut server = Peer::tcp(backend.accept());
+    plain.hears_end();
+    server.says("220 inner.example ESMTP\r\n");
+    speaks_inside(&mut session, &mut server, &site);
+    drop(server);
+    let end = session.end();
+    assert!(end.log.contains("warning: going on in plaintext with localhost port "), "{}", end.log);
+    assert!(end.log.contains(" backend=plaintext "), "{}", end.log);
+}
+
+#[test]
+fn none_reaches_the_backend_without_tls_and_hides_its_offer() {
+    let (site, backend) = (Site::new(), Backend::new());
+    let (mut session, stream) = asked(&backend, &site, &["--backend-tls", "none"]);
+    let mut server = Peer::tcp(stream);
+    server.says("220 inner.example ESMTP\r\n");
+    speaks_inside(&mut session, &mut server, &site);
+    drop(server);
+    assert!(session.end().log.contains(" backend=plaintext "));
+}
+
+#[test]
+fn a_backend_at_a_path_must_prove_the_name_it_is_given() {
+    let (site, dir) = (Site::new(), Dir::new());
+    let path = format!("unix:{}", dir.file("backend").display());
+    let listener = UnixListener::bind(dir.file("backend")).unwrap();
+    let wrapper = || Wrapper::bare(&[&path, "-"]).site(&site).option("--backend-ca").option(site.ca());
+    let mut session = wrapper().options(&["--backend-name", "localhost"]).start();
+    let _plaintext_server = session.opening();
+    session.client.says("STARTTLS\r\n");
+    let mut server = tls::accept_over(&site, listener.accept().unwrap().0).expect("the wrapper shakes hands");
+    server.says("220 inner.example ESMTP\r\n");
+    speaks_inside(&mut session, &mut server, &site);
+
+    let end = wrapper().start_prog(&["true"]).end();
+    assert_eq!(end.status, 100);
+    assert!(end.log.contains(" has no name to verify: give --backend-name"), "{}", end.log);
+}
+
+#[test]
+fn a_backend_at_an_ipv6_address() {
+    let (site, backend) = (Site::new(), Backend::on("[::1]:0"));
+    let port = backend.port().to_string();
+    let wrapper = Wrapper::bare(&["[::1]", &port]).site(&site).options(&["--backend-name", "localhost"]);
+    let mut session = wrapper.option("--backend-ca").option(site.ca()).start();
+    let _plaintext_server = session.opening();
+    let mut server = session.starttls_to(&backend, &site);
+    session.client.says("EHLO laptop\r\n");
+    server.hears("EHLO laptop\r\n");
+}
+
+#[test]
+fn connect_stands_in_prog_s_place_before_and_after_starttls() {
+    let (site, server) = (Site::new(), Backend::new());
+    let address = format!("localhost:{}", server.port());
+    let mut session = Wrapper::respawn(&site).options(&["--connect", &address]).start_prog(&[]);
+    let mut plain = Peer::tcp(server.accept());
+    plain.says("220 plain.example ESMTP\r\n");
+    session.client.hears("220 plain.example ESMTP\r\n");
+    session.client.says("EHLO laptop\r\n");
+    plain.hears("EHLO laptop\r\n");
+    plain.says("250 plain.example\r\n");
+    session.client.hears("250-plain.example\r\n250 STARTTLS\r\n");
+    session.client.says("STARTTLS\r\n");
+    let mut inside = {
+        session.client.hears(GO_AHEAD);
+        plain.hears_end();
+        tls::Client::new(&site).shake(&mut session.client).expect("the wrapper shakes hands");
+        Peer::tcp(server.accept())
+    };
+    inside.says("220 plain.example ESMTP\r\n");
+    session.client.says("EHLO laptop\r\nQUIT\r\n");
+    inside.hears("EHLO laptop\r\n");
+    inside.says("250-plain.example\r\n250 STARTTLS\r\n");
+    session.client.hears("250 plain.example\r\n");
+    inside.hears("QUIT\r\n");
+    inside.says("221 bye\r\n");
+    drop(inside);
+    session.client.hears("221 bye\r\n");
+    session.client.hears_end();
+    assert_eq!(session.end().status, 0);
+}
+
+#[test]
+fn connect_goes_with_implicit_tls_and_with_a_path() {
+    let (site, dir) = (Site::new(), Dir::new());
+    let listener = UnixListener::bind(dir.file("server")).unwrap();
+    let path = format!("unix:{}", dir.file("server").display());
+    let mut session = Wrapper::bare(&[]).site(&site).options(&["--implicit", "--connect", &path]).start_prog(&[]);
+    tls::Client::new(&site).shake(&mut session.client).expect("the wrapper shakes hands");
+    let mut server = Peer::unix(listener.accept().unwrap().0);
+    server.says("220 plain.example ESMTP\r\n");
+    session.client.hears("220 plain.example ESMTP\r\n");
+    session.client.says("QUIT\r\n");
+    server.hears("QUIT\r\n");
+}
+
+#[test]
+fn connect_goes_with_a_backend() {
+    let (site, server, backend) = (Site::new(), Backend::new(), Backend::new());
+    let address = format!("127.0.0.1:{}", server.port());
+    let mut session = Wrapper::backend(&site, backend.port()).options(&["--connect", &address]).start_prog(&[]);
+    let mut plain = Peer::tcp(server.accept());
+    plain.says("220 plain.example ESMTP\r\n");
+    session.client.hears("220 plain.example ESMTP\r\n");
+    session.client.says("EHLO laptop\r\n");
+    plain.hears("EHLO laptop\r\n");
+    plain.says("250 plain.example\r\n");
+    session.client.hears("250-plain.example\r\n250 STARTTLS\r\n");
+    let mut inside = session.starttls_to(&backend, &site);
+    session.client.says("EHLO laptop\r\n");
+    inside.hears("EHLO laptop\r\n");
+}
+
+#[test]
+fn connect_to_nobody_ends_the_session_and_says_so() {
+    let port = ClosedPort::new();
+    let address = format!("127.0.0.1:{}", port.number());
+    let mut session = Wrapper::respawn(&Site::new()).options(&["--connect", &address]).start_prog(&[]);
+    session.client.hears_end();
+    let end = session.end();
+    assert_eq!(end.status, 111);
+    assert!(end.log.contains("fatal: unable to connect to 127.0.0.1 port "), "{}", end.log);
+}
+
+#[test]
+fn stunnel_serves_by_starttls_in_smtp_pop3_and_imap() {
+    for (protocol, greeting, word, go_ahead, hello, welcome) in [
+        ("smtp", "220 ", "EHLO a\r\nSTARTTLS\r\n", "220 2.0.0", "EHLO a\r\n", "250"),
+        ("pop3", "+OK", "STLS\r\n", "+OK Begin", "CAPA\r\n", "+OK"),
+        ("imap", "* OK", "a STARTTLS\r\n", "a OK Begin", "b NOOP\r\n", "b OK"),
+    ] {
+        let site = Site::new();
+        let plain = plain(protocol);
+        let backend = stunnel_with_starttls(&site, protocol, plain.port);
+        let wrapper = Wrapper::backend(&site, backend.port).options(&["-v", "2", "--backend-tls", "starttls"]);
+        let front = tcpserver(&wrapper, &[&path_of("python3"), "-ISc", GREETER, protocol]);
+        let mut client = Peer::connect(front.port);
+        client.hears_line_with(greeting);
+        client.says(word);
+        client.hears_line_with(go_ahead);
+        tls::Client::new(&site).shake(&mut client).expect("the wrapper shakes hands");
+        client.says(hello);
+        client.hears_line_with(welcome);
+        drop(client);
+        front.log().line_with(&format!("protocol={protocol} outcome=tls"));
+    }
+}
