@@ -1,6 +1,8 @@
 //! The ways to a backend: with TLS from the first byte, by STARTTLS, opportunistically, without TLS; over TCP and over
 //! a socket; and with a plaintext server that is reached and not run. None ends in plaintext unasked.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that fails panics")]
+
 mod support;
 
 use std::net::TcpStream;
