@@ -164,7 +164,7 @@ fn a_broken_pair_is_a_454_and_the_next_starttls_finds_it_mended() {
     fs::write(site.key(), key).unwrap();
     session.client.says("STARTTLS\r\n");
     session.client.hears("220 2.0.0 Ready to start TLS\r\n");
-    session.client = Client::new(&site).shake(session.client).expect("the pair is mended");
+    Client::new(&site).shake(&mut session.client).expect("the pair is mended");
     drop(server);
     let mut inside = session.server();
     inside.says("220 mx.example ESMTP\r\n");
@@ -247,7 +247,8 @@ fn opened(port: u16) -> Peer {
 fn secured(mut peer: Peer, site: &Site) -> Peer {
     peer.says("STARTTLS\r\n");
     peer.hears_code("220");
-    Client::new(site).shake(peer).expect("TLS begins")
+    Client::new(site).shake(&mut peer).expect("TLS begins");
+    peer
 }
 
 /// Whether TLS is with this site's certificate. The session must go on to its end.
