@@ -10,13 +10,13 @@ pub enum Order {
     /// Send the server these bytes.
     ToServer(Vec<u8>),
     /// Find out whether TLS can be had: key and certificate, and without `--respawn` the backend. Then call
-    /// [`Session::prepared`].
+    /// [`prepared`](super::Session::prepared).
     Prepare,
     /// Let go of the backend; it does not serve.
     DropBackend,
     /// Once the client has got everything: drop the plaintext server, put the backend in its place, and begin TLS.
     Upgrade(Surplus),
-    /// Start prog again; TLS stands. Then come its bytes, or [`Session::server_failed`].
+    /// Start prog again; TLS stands. Then come its bytes, or [`server_failed`](super::Session::server_failed).
     Respawn,
     /// Forward everything from here on: first these bytes, then whatever comes.
     PassThrough {
