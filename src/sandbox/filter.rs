@@ -59,8 +59,8 @@ pub(super) const fn program<const LENGTH: usize>(calls: &[Call]) -> [sock_filter
 }
 
 /// The places of the calls in the table, in the order of their numbers.
-const fn ranking(calls: &[Call]) -> [usize; MAX_CALLS] {
-    let mut ranking = [0; MAX_CALLS];
+const fn ranking(calls: &[Call]) -> [usize; LONGEST_TABLE] {
+    let mut ranking = [0; LONGEST_TABLE];
     let mut at = 0;
     while at < calls.len() {
         let mut rank = at;
@@ -86,7 +86,7 @@ impl<const LENGTH: usize> Program<LENGTH> {
     }
 
     /// Finds the number among those ranked from `first` to `end`.
-    const fn push_search(&mut self, calls: &[Call], ranking: &[usize; MAX_CALLS], first: usize, end: usize) {
+    const fn push_search(&mut self, calls: &[Call], ranking: &[usize; LONGEST_TABLE], first: usize, end: usize) {
         if end - first == 1 {
             return self.push_leaf(&calls[ranking[first]]);
         }
@@ -144,8 +144,8 @@ const fn leaf_length(call: &Call) -> usize {
     length
 }
 
-/// The longest table.
-const MAX_CALLS: usize = 32;
+/// More calls than any table has.
+const LONGEST_TABLE: usize = 32;
 
 /// Instructions before the first call: machine and number.
 const PROLOGUE: usize = 4;

@@ -212,6 +212,11 @@ pub(crate) struct Prog {
 }
 
 impl Prog {
+    /// Its process.
+    pub(crate) fn pid(&self) -> u32 {
+        socket_peercred(&self.control).unwrap().pid.as_raw_pid().unsigned_abs()
+    }
+
     /// Ends with this status.
     pub(crate) fn exits(mut self, status: u8) {
         self.control.write_all(&[status]).unwrap();
