@@ -151,12 +151,18 @@ impl ServerCertVerifier for Verifier {
 }
 
 /// None of the pins is the backend's key.
-#[derive(Debug)]
 struct NotPinned;
 
 impl Display for NotPinned {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("its key is not pinned")
+        f.write_str("its key is not a pinned one")
+    }
+}
+
+/// What rustls puts into its own sentence.
+impl fmt::Debug for NotPinned {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Display::fmt(self, f)
     }
 }
 
