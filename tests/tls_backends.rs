@@ -1,6 +1,7 @@
 //! What a backend must prove, and what it is shown.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "a test that fails panics")]
+#![allow(clippy::print_stdout, reason = "the tables, for who runs it with --nocapture")]
 
 mod support;
 
@@ -34,7 +35,7 @@ fn a_backend_is_what_its_chain_its_name_and_its_pin_prove() {
         (Site::flawed(Flaw::Untrusted), Site::flawed(Flaw::Expired), Site::flawed(Flaw::WrongName));
     let ca = site.ca().to_str().unwrap().to_owned();
     let ca = ["--backend-ca", &ca];
-    let pins = [&good, &foreign, &expired, &misnamed].map(|site| pin(site));
+    let pins = [&good, &foreign, &expired, &misnamed].map(pin);
     let [good_pin, foreign_pin, expired_pin, misnamed_pin] = pins.each_ref().map(|pin| ["--backend-pin", pin]);
     let either = format!("{};{}", pins[1], pins[0]);
     let rows: &[(&str, &Site, Vec<&str>, Option<&str>)] = &[

@@ -1,6 +1,7 @@
 //! Client certificates, and how TLS with a client ends.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "a test that fails panics")]
+#![allow(clippy::print_stdout, reason = "the tables, for who runs it with --nocapture")]
 
 mod support;
 
@@ -10,6 +11,9 @@ use std::net::TcpStream;
 use std::thread;
 use std::time::Duration;
 
+use rcgen::{BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair};
+use rustls::pki_types::PrivatePkcs8KeyDer;
+use starttls_wrapper::window::MAX_FACT;
 use support::backend::Backend;
 use support::certificates::{Dir, Flaw, Site};
 use support::peer::Peer;
@@ -118,6 +122,55 @@ fn a_verified_client_is_told_of_with_hash_and_names() {
         assert_eq!(environment[variable], output.trim().strip_prefix(&format!("{field}=")).unwrap());
     }
     assert!(environment["SSL_VERSION_INTERFACE"].starts_with("starttls-wrapper/"));
+}
+
+/// A certificate with these names, and the authority of its own that vouches for it.
+fn named(names: &[(DnType, &str)]) -> Site {
+    let mut authority = CertificateParams::new([]).unwrap();
+    authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let authority_key = KeyPair::generate().unwrap();
+    let anchor = authority.self_signed(&authority_key).unwrap();
+    let mut params = CertificateParams::new([]).unwrap();
+    params.distinguished_name = DistinguishedName::new();
+    for (kind, value) in names {
+        params.distinguished_name.push(kind.clone(), *value);
+    }
+    let key = KeyPair::generate().unwrap();
+    let certificate = params.signed_by(&key, &Issuer::new(authority, authority_key)).unwrap().der().clone();
+    let key = PrivatePkcs8KeyDer::from(key.serialize_der()).into();
+    let site = Site { dir: Dir::new(), authority: anchor.der().clone(), certificate, key };
+    fs::write(site.ca(), anchor.pem()).unwrap();
+    site
+}
+
+#[test]
+fn what_a_name_holds_stays_within_its_variable() {
+    let site = Site::new();
+    let evil = named(&[
+        (DnType::OrganizationName, "O,CN=root+\u{e9}\0"),
+        (DnType::CommonName, "alice\nSSL_PROTOCOL=none\nRELAYCLIENT="),
+    ]);
+    let wrapper = Wrapper::respawn(&site).option("-y").env("CAFILE", evil.ca());
+    let (_session, server) = inside(wrapper, &Client::new(&site).showing(&evil));
+    let environment = &server.environment;
+    let (cn, o) = ("CN=alice\\0ASSL_PROTOCOL\\=none\\0ARELAYCLIENT\\=", "O=O\\,CN\\=root\\+\\C3\\A9\\00");
+    assert_eq!(environment["SSL_CLIENT_S_DN"], format!("{cn},{o}"));
+    assert_eq!(environment["SSL_PEER_CERT_SUBJECT"], format!("{o}, {cn}"));
+    assert_eq!(environment["SSL_PROTOCOL"], "TLSv1.3");
+    assert!(!environment.contains_key("RELAYCLIENT"));
+}
+
+#[test]
+fn a_name_too_long_for_a_variable_is_left_out_whole() {
+    const MAX_VALUE: usize = MAX_FACT - "SSL_CLIENT_S_DN=CN=".len();
+    let site = Site::new();
+    for (length, fits) in [(MAX_VALUE - 1, true), (MAX_VALUE, true), (MAX_VALUE + 1, false)] {
+        let long = named(&[(DnType::CommonName, &"x".repeat(length))]);
+        let wrapper = Wrapper::respawn(&site).option("-y").env("CAFILE", long.ca());
+        let (_session, server) = inside(wrapper, &Client::new(&site).showing(&long));
+        assert_eq!(server.environment["SSL_CLIENT_VERIFY"], "SUCCESS");
+        assert_eq!(server.environment.contains_key("SSL_CLIENT_S_DN"), fits, "{length}");
+    }
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Which certificate a client is shown: by server name, by what it can verify, and after a renewal.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "a test that fails panics")]
+#![allow(clippy::print_stdout, reason = "the tables, for who runs it with --nocapture")]
 
 mod support;
 
