@@ -5,6 +5,7 @@ mod support;
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
+use rustix::net::sockopt::set_socket_linger;
 use starttls_wrapper::relay::BACKEND_TIMEOUT;
 use support::backend::{Backend, ClosedPort};
 use support::certificates::{Flaw, Site};
@@ -74,7 +75,16 @@ fn a_certificate_of_an_unknown_authority() {
 #[test]
 fn a_backend_that_closes() {
     let backend = Backend::new();
-    fails(backend.port(), "the connection was closed", || drop(backend.accept()));
+    fails(backend.port(), "the connection was closed", || drop(backend.accept_and_hear_client_hello()));
+}
+
+#[test]
+fn a_backend_that_resets() {
+    let backend = Backend::new();
+    fails(backend.port(), "connection reset by peer\n", || {
+        let connection = backend.accept_and_hear_client_hello();
+        set_socket_linger(&connection, Some(Duration::ZERO)).unwrap();
+    });
 }
 
 #[test]
