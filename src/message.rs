@@ -147,7 +147,7 @@ impl Display for Quoted<'_> {
 }
 
 /// The system's reason, without the number Rust appends.
-struct Reason<'a>(&'a io::Error);
+pub struct Reason<'a>(pub &'a io::Error);
 
 impl Display for Reason<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -8,7 +8,7 @@ use starttls_protocols::PROTOCOLS;
 use super::reactor::Who;
 use super::{Next, Relay};
 use crate::cli::Inside;
-use crate::message::{self, Error, Quoted};
+use crate::message::{self, Error, Quoted, Reason};
 use crate::session::Surplus;
 use crate::side::Side;
 use crate::tls::{Facts, Leg};
@@ -126,6 +126,7 @@ impl std::fmt::Display for Why<'_> {
         let text = match self.0.kind() {
             io::ErrorKind::TimedOut => "it took too long".into(),
             io::ErrorKind::UnexpectedEof => "the connection was closed".into(),
+            _ if self.0.raw_os_error().is_some() => Reason(self.0).to_string(),
             _ => self.0.to_string(),
         };
         write!(f, "{}", Quoted(text.as_bytes()))
