@@ -158,14 +158,16 @@ fn qmail_pop3d_is_served_with_tls_from_the_first_byte() {
 
 #[test]
 fn mailfront_is_served() {
-    let place = Place::new("mailfront");
-    place.stand_in("setuidgid", AS_QMAILD);
-    // smtpfront-echo takes mail if it is told to accept.
-    place.stand_in("smtpfront-echo-accept", "#!/bin/sh\nexec smtpfront-echo accept\n");
-    let rules = place.rules(":allow\n");
-    let mut service = place.example("servers/mailfront");
-    let running = place.run(service.env("RULES", rules).env("BACKEND", "smtpfront-echo-accept"));
-    running.send_mail();
+    for example in ["servers/mailfront", "servers/mailfront-ucspi"] {
+        let place = Place::new(example);
+        place.stand_in("setuidgid", AS_QMAILD);
+        // smtpfront-echo takes mail if it is told to accept.
+        place.stand_in("smtpfront-echo-accept", "#!/bin/sh\nexec smtpfront-echo accept\n");
+        let rules = place.rules(":allow\n");
+        let mut service = place.example(example);
+        let running = place.run(service.env("RULES", rules).env("BACKEND", "smtpfront-echo-accept"));
+        running.send_mail();
+    }
 }
 
 #[test]
@@ -184,10 +186,12 @@ fn exim_is_served_and_relays_for_nobody() {
 #[test]
 fn courier_is_served() {
     let place = Place::new("courier-pop3");
-    let running = place.run(&mut place.example("servers/courier-pop3"));
+    let running =
+        place.run(&mut place.example_over_system("servers/courier-pop3", "usr/lib/courier/courier/courierpop3login"));
     running.capabilities("pop3", "CAPA\r\nQUIT\r\n", "IMPLEMENTATION Courier");
     let place = Place::new("courier-imap");
-    let running = place.run(&mut place.example("servers/courier-imap"));
+    let running =
+        place.run(&mut place.example_over_system("servers/courier-imap", "usr/lib/courier/courier/imaplogin"));
     running.capabilities("imap", "a CAPABILITY\r\nb LOGOUT\r\n", "b OK LOGOUT completed");
 }
 

@@ -131,9 +131,8 @@ impl Place {
 
     /// A server of a Debian package that is not installed, but unpacked.
     pub(crate) fn server(&self, path: &str) -> PathBuf {
-        let found = root().join("target/servers").join(path);
-        assert!(found.is_file(), "{} is missing: sh tests/run unpacks it", found.display());
-        found
+        let found = unpacked().into_iter().map(|root| root.join(path)).find(|found| found.is_file());
+        found.unwrap_or_else(|| panic!("{path} is missing: sh tests/run unpacks it"))
     }
 
     /// A script that runs such a server.
@@ -149,9 +148,9 @@ impl Place {
     /// PATH: stand-ins, the wrapper, unpacked packages, the system's.
     pub(crate) fn search(&self) -> String {
         let wrapper = Path::new(env!("CARGO_BIN_EXE_starttls-wrapper")).parent().expect("a directory");
-        let unpacked = root().join("target/servers/usr/bin");
         let system = std::env::var("PATH").expect("PATH");
-        format!("{}/bin:{}:{system}:/usr/sbin:{}", self.path.display(), wrapper.display(), unpacked.display())
+        let unpacked = unpacked().map(|root| format!(":{}/usr/bin", root.display())).concat();
+        format!("{}/bin:{}:{system}:/usr/sbin{unpacked}", self.path.display(), wrapper.display())
     }
 
     pub(crate) fn command(&self, program: &(impl AsRef<OsStr> + ?Sized)) -> Command {
@@ -163,6 +162,16 @@ impl Place {
 
     pub(crate) fn example(&self, name: &str) -> Command {
         self.command(&root().join("examples").join(name))
+    }
+
+    /// An example for a server that can only run where its package puts it: that is laid over /usr and /etc for it.
+    pub(crate) fn example_over_system(&self, name: &str, server: &str) -> Command {
+        let server = self.server(server);
+        let unpacked = unpacked().into_iter().find(|root| server.starts_with(root)).expect("it is in one of them");
+        let mut command = self.command("unshare");
+        command.args([if is_root() { "-m" } else { "-rm" }, "sh", "-ec", OVER_SYSTEM, "sh"]).arg(unpacked);
+        command.arg(root().join("examples").join(name));
+        command
     }
 
     /// Runs a command to its end, with this input.
@@ -254,6 +263,18 @@ impl Drop for Running<'_> {
         let _ = self.child.wait();
     }
 }
+
+/// Where tests/unpack and tests/servers put packages.
+fn unpacked() -> [PathBuf; 2] {
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from);
+    [root().join("target/servers"), target.join("servers")]
+}
+
+const OVER_SYSTEM: &str = r#"
+for part in usr etc; do mount -t overlay overlay -o "lowerdir=$1/$part:/$part" "/$part"; done
+shift
+exec "$@"
+"#;
 
 /// How long a super-server may take to listen.
 const PATIENCE: Duration = Duration::from_secs(10);
