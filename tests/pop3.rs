@@ -14,6 +14,7 @@ use support::wrapper::Wrapper;
 const FETCH: Errand = Errand {
     protocol: "auto",
     opening: &["CAPA", "NOOP", "QUIT"],
+    tagged: false,
     refusal: "-ERR Must issue STLS first",
     // They look for a way to authenticate in the capabilities, and find none.
     cautious: &["curl"],
@@ -88,7 +89,7 @@ fn body(mail: &str) -> &str {
 }
 
 fn curl(door: &Door<'_>) -> Told {
-    readers::curl(door, "pop3", "1", None)
+    readers::curl(door, "pop3", "localhost", "1", None)
 }
 
 fn poplib(door: &Door<'_>) -> Told {

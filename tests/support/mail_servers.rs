@@ -84,7 +84,8 @@ impl Server {
         give(&self.file("var/mail/reader"), owner);
     }
 
-    /// leafnode's own lists: a line for the group, and one for each article in it.
+    /// leafnode's own lists: a line for the group, and one for each article in it. Of a group with one article it would
+    /// show a text of its own.
     fn put_articles(&self, articles: &[String]) {
         let mut overview = String::new();
         for (number, article) in (1..).zip(articles) {
@@ -145,7 +146,7 @@ pub(crate) fn courier_pop() -> Server {
 
 /// Courier's IMAP server, likewise.
 pub(crate) fn courier_imap() -> Server {
-    courier("courier-imap", &["IMAP_CAPABILITY=IMAP4rev1", COURIER_IMAPLOGIN, "/usr/bin/imapd", "Maildir"])
+    courier("courier-imap", &["sh", "/etc/courier-imap"])
 }
 
 /// Courier's part that knows passwords listens beside the server.
@@ -245,7 +246,7 @@ impl House {
 fn files(directory: &Path) -> Vec<String> {
     let mut names: Vec<_> = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()).collect();
     names.sort();
-    names.iter().map(|name| String::from_utf8(fs::read(name).unwrap()).unwrap()).collect()
+    names.iter().map(|name| fs::read_to_string(name).unwrap().replace('\r', "")).collect()
 }
 
 /// Makes this file, and all in it if it is a directory, this user's.
@@ -271,8 +272,6 @@ const OVERHEAR: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/overh
 const COURIER_POP3LOGIN: &str = "/usr/lib/courier/courier/courierpop3login";
 
 const COURIER_POP3D: &str = "/usr/lib/courier/courier/courierpop3d";
-
-const COURIER_IMAPLOGIN: &str = "/usr/lib/courier/courier/imaplogin";
 
 /// The uid and gid of the house's mailbox.
 const READER: u32 = 1001;
@@ -320,8 +319,15 @@ const FILES: &[(&str, &str)] = &[
     ),
     ("etc/cvm-passwd", "reader:secret:1001:1001::/home/reader:/bin/sh\n"),
     ("etc/news/leafnode/config", "server = news.invalid\nexpire = 20\nhostname = news.home.arpa\n"),
+    ("etc/courier-imap", COURIER_IMAP),
     ("etc/dovecot/dovecot.conf", DOVECOT),
 ];
+
+/// curl does not forget a LOGINDISABLED it has heard before TLS: it needs a mechanism inside.
+const COURIER_IMAP: &str = "\
+export IMAP_CAPABILITY='IMAP4rev1 UIDPLUS AUTH=PLAIN'
+exec /usr/lib/courier/courier/imaplogin /usr/bin/imapd Maildir
+";
 
 const DOVECOT: &str = "\
 protocols = imap pop3 lmtp sieve

@@ -39,6 +39,8 @@ pub(crate) struct Errand {
     pub(crate) protocol: &'static str,
     /// All that a server may hear before TLS if it is required.
     pub(crate) opening: &'static [&'static str],
+    /// Commands begin with a tag.
+    pub(crate) tagged: bool,
     /// What the client hears instead of the server's answer to anything else.
     pub(crate) refusal: &'static str,
     /// The clients that give up where nothing but STARTTLS is offered, and so hear no refusal.
@@ -63,7 +65,7 @@ pub(crate) fn every_way(errand: &Errand, server: &Server, clients: &[Reader]) {
         let told = errand.succeeds(client, &Door { port: respawning.port, tls: Some(&site) });
         told.expect(&what("with --respawn"), respawning.log());
         let told = errand.succeeds(client, &Door { port: splicing.port, tls: Some(&site) });
-        told.expect(&what("with stunnel"), splicing.log());
+        told.expect(&what("with stunnel"), backend.log());
     }
     respawning.log().lines_with("outcome=plaintext", clients.len());
     respawning.log().lines_with("outcome=tls identity=kept version=TLSv1.3", clients.len());
@@ -94,7 +96,9 @@ impl Errand {
     pub(crate) fn nothing_but_opening_words(&self, log: &Log, sessions: usize) {
         log.lines_with("heard all", sessions);
         for line in log.text().lines().filter_map(|line| line.strip_prefix("heard: ")) {
-            let opens = self.opening.iter().any(|word| line.trim_ascii_end().eq_ignore_ascii_case(word));
+            // IMAP has a tag before the word.
+            let word = if self.tagged { line.split_once(' ').map_or("", |(_, word)| word) } else { line };
+            let opens = self.opening.iter().any(|opening| word.trim_ascii_end().eq_ignore_ascii_case(opening));
             assert!(opens, "a plaintext server heard {line:?}");
         }
     }
@@ -107,22 +111,22 @@ impl Told {
     }
 }
 
-/// Fetches the first mail, or all of them where `scheme` ends in a path; stores what `input` is if there is any.
-pub(crate) fn curl(door: &Door<'_>, scheme: &str, path: &str, input: Option<&str>) -> Told {
+/// Fetches what is there, or stores the input if there is any. In front of the host may stand what of the server's ways
+/// to authenticate is wanted.
+pub(crate) fn curl(door: &Door<'_>, scheme: &str, host: &str, path: &str, input: Option<&str>) -> Told {
     let mut command = program("curl");
     command.args(["-4", "-v", "-sS", "--max-time", "20", "--user", &format!("{USER}:{PASSWORD}")]);
-    command.args(["--url", &format!("{scheme}://localhost:{}/{path}", door.port)]);
-    if scheme == "imap" {
-        // Of what mailutils offers it would take what needs more than a password.
-        command.args(["--login-options", "AUTH=+LOGIN"]);
-    }
-    if input.is_some() {
-        command.args(["--upload-file", "-"]);
+    command.args(["--url", &format!("{scheme}://{host}:{}/{path}", door.port)]);
+    // It must know the size before it begins.
+    let dir = Dir::new();
+    if let Some(input) = input {
+        fs::write(dir.file("mail"), input).unwrap();
+        command.arg("--upload-file").arg(dir.file("mail"));
     }
     if let Some(site) = door.tls {
         command.args(["--ssl-reqd", "--cacert"]).arg(site.ca());
     }
-    run(&mut command, input.unwrap_or_default())
+    run(&mut command, "")
 }
 
 /// Fetches every mail, and keeps it on the server or deletes it (`keep` or `nokeep`).
