@@ -200,6 +200,14 @@ impl Relay<'_> {
         }
     }
 
+    /// The backend has shown that it serves, and has served.
+    pub(super) fn take_leave(&mut self) {
+        if let Some(backend) = &mut self.backend {
+            backend.shut();
+        }
+        self.drop_backend();
+    }
+
     pub(super) fn drop_backend(&mut self) {
         if let Some(backend) = self.backend.take() {
             self.reactor.deregister(&backend);

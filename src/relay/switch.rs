@@ -26,7 +26,7 @@ impl Relay<'_> {
         self.drop_server();
         self.window.tell(&Ask::Retire)?;
         if self.config.server_learns_of_tls() {
-            self.drop_backend();
+            self.take_leave();
         }
         self.backend_serves()?;
         let refused = match self.ucspi.take() {

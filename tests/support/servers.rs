@@ -2,8 +2,11 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader};
+use std::net::{TcpListener, TcpStream};
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
+use super::PATIENCE;
 use super::certificates::{Dir, Site};
 use super::program::{Log, Running, path_of, program};
 use super::wrapper::Wrapper;
@@ -61,6 +64,59 @@ fn start_stunnel(site: &Site, service: &str) -> Listening {
     let bound = running.log.line_with("bound to 127.0.0.1:");
     let port = bound.trim().rsplit(':').next().unwrap().parse().unwrap();
     Listening { running, port, _dir: Some(dir) }
+}
+
+/// haproxy before this port; it tells who the client is with this word of its configuration.
+pub(crate) fn haproxy(port: u16, sends: &str) -> Listening {
+    let (dir, front) = (Dir::new(), free_port());
+    let configuration = format!(
+        "defaults\n mode tcp\n timeout connect 10s\n timeout client 60s\n timeout server 60s\n\
+         listen front\n bind 127.0.0.1:{front}\n server inner 127.0.0.1:{port} {sends}\n"
+    );
+    fs::write(dir.file("haproxy.cfg"), configuration).unwrap();
+    let running =
+        Running::start(program("haproxy").arg("-db").arg("-f").arg(dir.file("haproxy.cfg")).stdin(Stdio::null()));
+    wait_for(front, &running.log);
+    Listening { running, port: front, _dir: Some(dir) }
+}
+
+/// nginx as a mail server that takes nobody's word for who the client is but a PROXY header's. It asks its own web
+/// server about every mail, which answers with the client's address.
+pub(crate) fn nginx_behind_proxy() -> Listening {
+    let (dir, port, answers) = (Dir::new(), free_port(), free_port());
+    let path = dir.path().display();
+    let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
+        .map(|name| format!(" {name}_temp_path {path}/{name};\n"))
+        .concat();
+    let configuration = format!(
+        "load_module /usr/lib/nginx/modules/ngx_mail_module.so;\n\
+         daemon off; master_process off; pid {path}/pid; error_log stderr;\n\
+         events {{}}\n\
+         http {{\n access_log off;\n{temporary}\
+         server {{ listen 127.0.0.1:{answers}; location / {{ add_header Auth-Status \"client $http_client_ip\"; return 204; }} }}\n}}\n\
+         mail {{\n auth_http 127.0.0.1:{answers}/; server_name nginx.example; set_real_ip_from 127.0.0.1;\n\
+         server {{ listen 127.0.0.1:{port} proxy_protocol; protocol smtp; smtp_auth none; }}\n}}\n"
+    );
+    fs::write(dir.file("nginx.conf"), configuration).unwrap();
+    let mut command = program("nginx");
+    command.arg("-c").arg(dir.file("nginx.conf")).arg("-p").arg(dir.path()).stdin(Stdio::null());
+    let running = Running::start(&mut command);
+    wait_for(port, &running.log);
+    Listening { running, port, _dir: Some(dir) }
+}
+
+/// A port that nobody has now. Whoever cannot choose one itself is given it.
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// Until somebody listens there: a program that does not tell it is asked again and again.
+fn wait_for(port: u16, log: &Log) {
+    let until = Instant::now() + PATIENCE;
+    while TcpStream::connect(("127.0.0.1", port)).is_err() {
+        assert!(Instant::now() < until, "nobody listens at port {port}; the log:\n{}", log.text());
+        std::thread::sleep(Duration::from_millis(10));
+    }
 }
 
 /// A server of this protocol that says yes to everything and knows no TLS.
