@@ -42,6 +42,9 @@ impl Relay<'_> {
                 let what = format!("TLS handshake with {} failed: {}", self.report.client, Why(&why));
                 message::warning(self.config.verbosity, what);
                 self.report.handshake_failed(why.kind() == io::ErrorKind::TimedOut);
+                // Nobody else reads from it any more, and it is ours to close.
+                self.client.set_nonblocking(true)?;
+                self.reactor.register(Who::Client, &self.client)?;
                 Ok(Some(Next::Close))
             }
         }

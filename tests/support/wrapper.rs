@@ -100,19 +100,26 @@ impl Wrapper {
 
     /// Starts it at the end of a TCP connection. The test is prog.
     pub(crate) fn start(self) -> Session {
+        self.start_between(&[], &[])
+    }
+
+    /// The same behind these words, with those before the test that is prog.
+    pub(crate) fn start_between(self, before: &[&str], after: &[&str]) -> Session {
         let (name, progs) = listener();
-        self.start_with(&[&path_of("python3"), "-IS", PROG, &name], progs)
+        let python = path_of("python3");
+        let prog = [after, &[&python, "-IS", PROG, &name]].concat();
+        self.start_with(before, &prog, progs)
     }
 
     /// Starts it with this prog.
     pub(crate) fn start_prog(self, prog: &[&str]) -> Session {
-        self.start_with(prog, listener().1)
+        self.start_with(&[], prog, listener().1)
     }
 
-    fn start_with(self, prog: &[&str], progs: UnixListener) -> Session {
+    fn start_with(self, before: &[&str], prog: &[&str], progs: UnixListener) -> Session {
         let (client, shared) = connection();
         let descriptor = || Stdio::from(OwnedFd::from(shared.try_clone().unwrap()));
-        let before: Vec<&str> = self.before.iter().map(String::as_str).collect();
+        let before: Vec<&str> = self.before.iter().map(String::as_str).chain(before.iter().copied()).collect();
         let wrapper = Running::start(self.command(&before, prog).stdin(descriptor()).stdout(descriptor()));
         Session { client: Peer::tcp(client), shared, wrapper, progs }
     }

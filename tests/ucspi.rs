@@ -1,0 +1,224 @@
+//! UCSPI-TLS, both ways: under a UCSPI-TLS server, and as one.
+
+mod support;
+
+use support::backend::Backend;
+use support::certificates::Site;
+use support::program::path_of;
+use support::tls;
+use support::wrapper::{GO_AHEAD, Session, WRAPPER, Wrapper};
+
+const SERVER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/ucspi.py");
+
+/// The words that start a UCSPI-TLS server before the wrapper.
+fn under_ucspi(site: &Site) -> [String; 5] {
+    let file = |path: std::path::PathBuf| path.to_str().unwrap().to_owned();
+    [path_of("python3"), "-IS".into(), SERVER.into(), file(site.cert()), file(site.key())]
+}
+
+fn start(wrapper: Wrapper, site: &Site) -> Session {
+    let before = under_ucspi(site);
+    wrapper.start_between(&before.each_ref().map(String::as_str), &[])
+}
+
+#[test]
+fn tls_is_left_to_the_server_that_started_us() {
+    for environment in [None, Some("UCSPI_OPEN")] {
+        let site = Site::new();
+        let wrapper = Wrapper::bare(&[]).options(&["--respawn", "-v", "2"]);
+        let stale = [("SSL_PEER_CERT_HASH", "stale"), ("UCSPITLS", "1")];
+        let wrapper = stale.iter().fold(wrapper, |wrapper, (name, value)| wrapper.env(name, value));
+        let wrapper = environment.iter().fold(wrapper, |wrapper, name| wrapper.env(name, "1"));
+        let mut session = start(wrapper, &site);
+        let first = session.opening();
+        for name in ["SSLCTLFD", "SSLREADFD", "SSLWRITEFD", "UCSPITLS"] {
+            assert!(!first.environment.contains_key(name), "{name}");
+        }
+        session.starttls(&tls::Client::new(&site));
+        let mut server = session.fresh_server();
+        let value = |name: &str| server.environment.get(name).map(String::as_str);
+        assert_eq!(value("SSL_PROTOCOL"), Some("TLSv1.3"));
+        assert!(value("SSL_CIPHER").is_some());
+        assert_eq!(value("SSL_PEER_CERT_HASH"), None, "a bare name unsets");
+        session.client.says("EHLO laptop\r\n");
+        server.hears("EHLO laptop\r\n");
+        server.says("250-fresh.example\r\n250 STARTTLS\r\n");
+        session.client.hears("250 fresh.example\r\n");
+        session.client.says("QUIT\r\n");
+        server.hears("QUIT\r\n");
+        server.says("221 bye\r\n");
+        server.says_no_more();
+        server.exits(7);
+        session.client.hears("221 bye\r\n");
+        let end = session.end();
+        assert_eq!(end.status, 7, "{}", end.log);
+        assert!(end.log.contains("outcome=tls identity=kept version=TLSv1.3 "), "{}", end.log);
+    }
+}
+
+#[test]
+fn what_is_told_is_told_to_prog_as_far_as_it_is_of_tls() {
+    let site = Site::new();
+    let told = "SSL_PROTOCOL=TLSv1.2|PATH=/tmp|LD_PRELOAD=x|SSL_CERT_FILE=/tmp/x|SSL_SERVER_CERT=a\nb|SSL_X=1";
+    let wrapper = Wrapper::bare(&[]).option("--respawn").env("UCSPI_TOLD", told);
+    let mut session = start(wrapper, &site);
+    let _plaintext_server = session.opening();
+    session.starttls(&tls::Client::new(&site));
+    let server = session.fresh_server();
+    let value = |name: &str| server.environment.get(name).map(String::as_str);
+    assert_eq!(value("SSL_PROTOCOL"), Some("TLSv1.2"));
+    assert_eq!(value("SSL_X"), Some("1"));
+    assert_eq!(value("LD_PRELOAD"), None);
+    assert_ne!(value("PATH"), Some("/tmp"));
+    assert_ne!(value("SSL_CERT_FILE"), Some("/tmp/x"));
+    assert_eq!(value("SSL_SERVER_CERT"), None);
+}
+
+#[test]
+fn an_eager_client_hello_is_left_for_the_server_that_started_us() {
+    let site = Site::new();
+    let mut session = start(Wrapper::bare(&[]).option("--respawn"), &site);
+    let _plaintext_server = session.opening();
+    let mut handshake = tls::Client::new(&site).begin();
+    session.client.says([b"STARTTLS\r\n", &handshake.client_hello()[..]].concat());
+    session.client.hears(GO_AHEAD);
+    handshake.finish(&mut session.client).expect("the handshake succeeds");
+    let mut server = session.fresh_server();
+    session.client.says("EHLO laptop\r\n");
+    server.hears("EHLO laptop\r\n");
+}
+
+#[test]
+fn plaintext_behind_starttls_fails_the_handshake_there() {
+    let site = Site::new();
+    let mut session = start(Wrapper::bare(&[]).options(&["--respawn", "-v", "2"]), &site);
+    let _plaintext_server = session.opening();
+    session.client.says("STARTTLS\r\nEHLO evil\r\nMAIL FROM:<evil@example.org>\r\n");
+    session.client.hears(GO_AHEAD);
+    session.wrapper.log.line_with("outcome=handshake-failed");
+    assert!(session.has_no_further_server());
+    assert_eq!(session.end().status, 98);
+}
+
+#[test]
+fn a_session_without_starttls_needs_no_tls_at_all() {
+    let site = Site::new();
+    let mut session = start(Wrapper::bare(&[]).option("--respawn"), &site);
+    let mut server = session.opening();
+    session.client.says("MAIL FROM:<a@example.org>\r\n");
+    server.hears("MAIL FROM:<a@example.org>\r\n");
+    session.wrapper.log.line_with("declined");
+    server.says("250 ok\r\n");
+    session.client.hears("250 ok\r\n");
+}
+
+#[test]
+fn a_backend_serves_behind_a_ucspi_tls_server() {
+    let (site, backend) = (Site::new(), Backend::new());
+    let port = backend.port().to_string();
+    let wrapper = Wrapper::bare(&["localhost", &port]).option("--backend-ca").option(site.ca());
+    let mut session = start(wrapper, &site);
+    let _plaintext_server = session.opening();
+    let mut server = session.starttls_to(&backend, &site);
+    session.client.says("EHLO laptop\r\n");
+    server.hears("EHLO laptop\r\n");
+}
+
+#[test]
+fn descriptors_that_are_not_there_are_told_of() {
+    for numbers in [["3", "4", "4"], ["900", "901", "902"], ["x", "4", "5"]] {
+        let mut wrapper = Wrapper::bare(&[]).option("--respawn");
+        for (name, number) in ["SSLCTLFD", "SSLREADFD", "SSLWRITEFD"].iter().zip(numbers) {
+            wrapper = wrapper.env(name, number);
+        }
+        let end = wrapper.start_prog(&["true"]).end();
+        assert_eq!(end.status, 100, "{}", end.log);
+    }
+}
+
+fn provider(site: &Site) -> Wrapper {
+    Wrapper::bare(&[]).options(&["--ucspi-tls", "-v", "2"]).site(site).env("UCSPITLS", "1")
+}
+
+#[test]
+fn mailfront_asks_us_for_tls() {
+    let site = Site::new();
+    let prog = [&path_of("smtpfront-echo"), "starttls-ucspi", "accept"];
+    let mut session = provider(&site).start_prog(&prog);
+    session.client.hears_code("220");
+    session.client.says("EHLO laptop.example\r\n");
+    session.client.hears_line_with("250-STARTTLS");
+    session.client.hears_line_with("250 ");
+    session.client.says("STARTTLS\r\n");
+    session.client.hears_code("220");
+    tls::Client::new(&site).shake(&mut session.client).expect("the wrapper shakes hands");
+    for (line, code) in [
+        ("EHLO laptop.example\r\n", "250"),
+        ("MAIL FROM:<a@example.org>\r\n", "250"),
+        ("RCPT TO:<b@example.net>\r\n", "250"),
+        ("DATA\r\n", "354"),
+        ("Subject: asked\r\n\r\nhello\r\n.\r\n", "250"),
+        ("QUIT\r\n", "221"),
+    ] {
+        session.client.says(line);
+        session.client.hears_code(code);
+    }
+    session.client.hears_end();
+    let end = session.end();
+    assert_eq!(end.status, 0, "{}", end.log);
+    assert!(end.log.contains("outcome=tls identity=kept version=TLSv1.3 "), "{}", end.log);
+}
+
+#[test]
+fn a_prog_that_never_asks_has_the_connection_to_itself() {
+    let site = Site::new();
+    let script = "exec 3>&-; eval \"exec $SSLCTLFD>&-\"; echo 220 hello; read word; echo 250 $word; exit 7";
+    let mut session = provider(&site).start_prog(&["bash", "-c", script]);
+    session.client.hears("220 hello\n");
+    // The control socket was closed long ago.
+    session.wrapper.log.line_with("outcome=plaintext");
+    session.client.says("NOOP\n");
+    session.client.hears("250 NOOP\n");
+    assert_eq!(session.end().status, 7);
+}
+
+#[test]
+fn our_own_wrapper_asks_us_for_tls() {
+    let site = Site::new();
+    let mut session = provider(&site).start_between(&[], &[WRAPPER, "--respawn", "-v", "2"]);
+    let first = session.opening();
+    assert!(!first.environment.contains_key("KEYFILE"));
+    session.starttls(&tls::Client::new(&site).named("localhost"));
+    let mut server = session.fresh_server();
+    let value = |name: &str| server.environment.get(name).map(String::as_str);
+    assert_eq!(value("SSL_PROTOCOL"), Some("TLSv1.3"));
+    assert_eq!(value("SSL_TLS_SNI_SERVERNAME"), Some("localhost"));
+    session.client.says("EHLO laptop\r\n");
+    server.hears("EHLO laptop\r\n");
+    server.says("250 fresh.example\r\n");
+    session.client.hears("250 fresh.example\r\n");
+    server.says_no_more();
+    server.exits(7);
+    session.client.hears_end();
+    let end = session.end();
+    assert_eq!(end.status, 7, "{}", end.log);
+    assert_eq!(end.log.matches("outcome=tls identity=kept version=TLSv1.3 ").count(), 2, "{}", end.log);
+}
+
+#[test]
+fn plaintext_for_our_own_tls_fails_the_handshake() {
+    let site = Site::new();
+    let mut session = provider(&site).start_between(&[], &[WRAPPER, "--respawn"]);
+    let _plaintext_server = session.opening();
+    session.client.says("STARTTLS\r\nEHLO evil\r\n");
+    session.client.hears(GO_AHEAD);
+    session.wrapper.log.line_with("bytes of plaintext behind STARTTLS");
+    assert!(session.has_no_further_server());
+    assert_eq!(session.end().status, 98);
+}
+
+#[test]
+fn without_a_key_nothing_is_provided() {
+    let end = Wrapper::bare(&[]).option("--ucspi-tls").start_prog(&["true"]).end();
+    assert_eq!(end.status, 96, "{}", end.log);
+}
