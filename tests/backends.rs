@@ -1,7 +1,7 @@
 //! The ways to a backend: with TLS from the first byte, by STARTTLS, opportunistically, without TLS; over TCP and over
 //! a socket; and with a plaintext server that is reached and not run. None ends in plaintext unasked.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that fails panics")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "a test that fails panics")]
 
 mod support;
 
@@ -12,7 +12,7 @@ use support::backend::{Backend, ClosedPort};
 use support::certificates::{Dir, Flaw, Site};
 use support::peer::Peer;
 use support::program::path_of;
-use support::servers::{GREETER, plain, stunnel_with_starttls, tcpserver};
+use support::servers::{GREETER, dovecot_sieve, exim4_with_tls, plain, stunnel_with_starttls, tcpserver};
 use support::tls;
 use support::wrapper::{GO_AHEAD, NOT_AVAILABLE, Session, Wrapper};
 
@@ -291,5 +291,60 @@ fn stunnel_serves_by_starttls_in_smtp_pop3_and_imap() {
         client.hears_line_with(welcome);
         drop(client);
         front.log().line_with(&format!("protocol={protocol} outcome=tls"));
+    }
+}
+
+#[test]
+fn exim4_serves_in_every_mode() {
+    let site = Site::new();
+    let (exim, implicit) = exim4_with_tls(&site);
+    for (mode, port, backend) in [
+        ("implicit", implicit, "verified"),
+        ("starttls", exim.port, "verified"),
+        ("opportunistic", exim.port, "verified"),
+        ("none", exim.port, "plaintext"),
+    ] {
+        let wrapper = Wrapper::backend(&site, port).options(&["-v", "2", "--backend-tls", mode]);
+        let mut session = wrapper.start();
+        let _plaintext_server = session.opening();
+        session.starttls(&tls::Client::new(&site));
+        for (line, code) in [
+            ("EHLO laptop.example\r\n", "250"),
+            ("MAIL FROM:<a@example.org>\r\n", "250"),
+            ("RCPT TO:<b@example.net>\r\n", "250"),
+            ("QUIT\r\n", "221"),
+        ] {
+            session.client.says(line);
+            let reply = session.client.hears_reply();
+            assert!(reply.starts_with(code) && !reply.contains("STARTTLS"), "{mode}: {reply}");
+        }
+        session.client.hears_end();
+        let end = session.end();
+        assert!(end.log.contains(&format!(" backend={backend} ")), "{mode}: {}", end.log);
+    }
+}
+
+#[test]
+fn dovecot_greets_again_after_its_starttls() {
+    let site = Site::new();
+    let dovecot = dovecot_sieve(&site);
+    for (mode, backend) in [("starttls", "verified"), ("opportunistic", "verified"), ("none", "plaintext")] {
+        let wrapper = Wrapper::backend(&site, dovecot.port).options(&["-v", "2", "--backend-tls", mode]);
+        let front = tcpserver(&wrapper, &[&path_of("python3"), "-ISc", GREETER, "sieve"]);
+        let mut client = Peer::connect(front.port);
+        client.hears_line_with("OK \"plain\"");
+        client.says("STARTTLS\r\n");
+        client.hears("OK \"Begin TLS negotiation now.\"\r\n");
+        tls::Client::new(&site).shake(&mut client).expect("the wrapper shakes hands");
+        let mut greeting = String::new();
+        while !greeting.lines().any(|line| line.starts_with("OK ")) {
+            greeting += &client.hears_line_with("");
+        }
+        assert!(greeting.starts_with("\"IMPLEMENTATION\" \"Dovecot") && !greeting.contains("STARTTLS"), "{greeting}");
+        client.says("NOOP\r\n");
+        client.hears_line_with("OK ");
+        drop(client);
+        front.log().line_with("protocol=sieve outcome=tls identity=lost");
+        front.log().line_with(&format!(" backend={backend} "));
     }
 }

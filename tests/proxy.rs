@@ -1,5 +1,7 @@
 //! The PROXY protocol: told to servers behind, heard from whoever stands before, and turned into an environment.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "a test that fails panics")]
+
 mod support;
 
 use std::io::Write;

@@ -1,5 +1,7 @@
 //! UCSPI-TLS, both ways: under a UCSPI-TLS server, and as one.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "a test that fails panics")]
+
 mod support;
 
 use support::backend::Backend;

@@ -15,6 +15,7 @@ use super::{PATIENCE, readable};
 /// Every foreign program the tests run, and the Debian package that brings it.
 const PACKAGES: &[(&str, &str)] = &[
     ("curl", "curl"),
+    ("dovecot", "dovecot-managesieved"),
     ("exim4", "exim4-daemon-light"),
     ("fetchmail", "fetchmail"),
     ("haproxy", "haproxy"),

@@ -80,6 +80,63 @@ pub(crate) fn haproxy(port: u16, sends: &str) -> Listening {
     Listening { running, port: front, _dir: Some(dir) }
 }
 
+/// exim4 as a daemon with this site's certificate: STARTTLS, and at the second port TLS from the first byte.
+pub(crate) fn exim4_with_tls(site: &Site) -> (Listening, u16) {
+    let (dir, port, implicit) = (Dir::new(), free_port(), free_port());
+    let configuration = format!(
+        "primary_hostname = exim.example\n\
+         spool_directory = {0}/spool\n\
+         log_file_path = {0}/log-%s\n\
+         pid_file_path = {0}/pid\n\
+         exim_user = root\n\
+         exim_group = root\n\
+         local_interfaces = <; [127.0.0.1]:{port} ; [127.0.0.1]:{implicit}\n\
+         tls_on_connect_ports = {implicit}\n\
+         tls_advertise_hosts = *\n\
+         tls_certificate = {1}\n\
+         tls_privatekey = {2}\n\
+         acl_smtp_rcpt = accept\n\
+         queue_only\n",
+        dir.path().display(),
+        site.cert().display(),
+        site.key().display(),
+    );
+    fs::write(dir.file("exim.conf"), configuration).unwrap();
+    let mut command = program("exim4");
+    let running = Running::start(command.arg("-C").arg(dir.file("exim.conf")).arg("-bdf").stdin(Stdio::null()));
+    wait_for(port, &running.log);
+    (Listening { running, port, _dir: Some(dir) }, implicit)
+}
+
+/// dovecot's ManageSieve with this site's certificate: STARTTLS.
+pub(crate) fn dovecot_sieve(site: &Site) -> Listening {
+    let (dir, port) = (Dir::new(), free_port());
+    let configuration = format!(
+        "base_dir = {0}/run\n\
+         state_dir = {0}/state\n\
+         log_path = /dev/stderr\n\
+         protocols = sieve\n\
+         ssl = yes\n\
+         ssl_cert = <{1}\n\
+         ssl_key = <{2}\n\
+         default_internal_user = root\n\
+         default_internal_group = root\n\
+         default_login_user = nobody\n\
+         service managesieve-login {{\n chroot =\n inet_listener sieve {{\n address = 127.0.0.1\n port = {port}\n }}\n}}\n\
+         service anvil {{\n chroot =\n}}\n\
+         passdb {{\n driver = static\n args = nopassword=y\n}}\n\
+         userdb {{\n driver = static\n args = uid=nobody gid=nogroup home={0}\n}}\n",
+        dir.path().display(),
+        site.cert().display(),
+        site.key().display(),
+    );
+    fs::write(dir.file("dovecot.conf"), configuration).unwrap();
+    let mut command = program("dovecot");
+    let running = Running::start(command.arg("-F").arg("-c").arg(dir.file("dovecot.conf")).stdin(Stdio::null()));
+    wait_for(port, &running.log);
+    Listening { running, port, _dir: Some(dir) }
+}
+
 /// nginx as a mail server that takes nobody's word for who the client is but a PROXY header's. It asks its own web
 /// server about every mail, which answers with the client's address.
 pub(crate) fn nginx_behind_proxy() -> Listening {
@@ -188,11 +245,13 @@ def say(text):
     sys.stdout.buffer.write(text.encode() + b"\r\n")
     sys.stdout.buffer.flush()
 protocol = sys.argv[1]
-say({"smtp": "220 plain", "pop3": "+OK plain", "imap": "* OK plain"}[protocol])
+say({"smtp": "220 plain", "pop3": "+OK plain", "imap": "* OK plain", "sieve": '"SIEVE" "fileinto"\r\nOK "plain"'}[protocol])
 for line in sys.stdin.buffer:
     words = line.decode().split()
     if protocol == "imap":
         say(words[0] + " OK done")
+    elif protocol == "sieve":
+        say("OK")
     elif protocol == "pop3":
         say("+OK list\r\n." if words[0] == "CAPA" else "+OK")
     else:
