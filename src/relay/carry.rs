@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use rustix::io::Errno;
 use rustix::pipe::{SpliceFlags, splice};
 
+use super::PIECE;
 use super::reactor::Reactor;
 use super::report::Report;
 use crate::message::Error;
@@ -45,6 +46,7 @@ pub(super) fn pass_through(
             break;
         }
         let until = downward.done.then(|| idle_since + HALF_CLOSED);
+        buffer = Vec::new();
         if !reactor.wait([Some(client), Some(server), None], until)? {
             break;
         }
@@ -63,7 +65,7 @@ pub(super) fn close(reactor: &mut Reactor, client: &mut Side) -> Result<(), Erro
     }
     client.shut();
     let until = Instant::now() + LINGER;
-    let mut buffer = vec![0; CHUNK];
+    let mut buffer = [0; PIECE];
     while client.is_socket() && !client.is_lost() {
         match client.drain(&mut buffer) {
             Ok(Heard::Bytes(_)) if Instant::now() < until => {}
@@ -153,20 +155,24 @@ impl Stream {
     }
 }
 
-/// By way of a buffer, which is there only while it is needed: an idle session shall be small.
+/// By way of a buffer that is large only once it was full: few sessions carry much, and pages that are not touched cost
+/// nothing. While nothing comes there is none: an idle session shall be small.
 fn copy(from: &mut Side, to: &mut Side, buffer: &mut Vec<u8>) -> io::Result<Heard> {
-    buffer.resize(CHUNK, 0);
+    if buffer.is_empty() {
+        buffer.resize(PIECE, 0);
+    }
     let heard = from.read(buffer)?;
-    match heard {
-        Heard::Bytes(count) => to.write(buffer.get(..count).unwrap_or_default()),
-        Heard::Nothing => *buffer = Vec::new(),
-        Heard::End | Heard::Cut => {}
+    if let Heard::Bytes(count) = heard {
+        to.write(buffer.get(..count).unwrap_or_default());
+        if count == buffer.len() {
+            buffer.resize(CHUNK, 0);
+        }
     }
     Ok(heard)
 }
 
-/// The most bytes read at a time.
-const CHUNK: usize = 32 * 1024;
+/// The most bytes read at a time: what a pipe holds, and four records of TLS.
+const CHUNK: usize = 64 * 1024;
 
 /// The most bytes moved by one splice(2); a pipe holds 64 KiB unless it was enlarged.
 const SPLICE: usize = 1024 * 1024;
