@@ -2,7 +2,7 @@
 //!
 //! It knows nothing of the dialogue and does not wait: the event loop tells it which descriptors are ready.
 
-use std::io::{self, Read, Write};
+use std::io::{self, IoSlice, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::io::Errno;
@@ -357,6 +357,17 @@ impl Write for Output<'_> {
         }
         let fd = self.fd.ok_or(io::ErrorKind::BrokenPipe)?;
         let result = rustix::io::retry_on_intr(|| rustix::io::write(fd, bytes));
+        *self.writable = result != Err(Errno::AGAIN);
+        Ok(result?)
+    }
+
+    /// All records of a flight in one segment.
+    fn write_vectored(&mut self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
+        if !*self.writable {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        let fd = self.fd.ok_or(io::ErrorKind::BrokenPipe)?;
+        let result = rustix::io::retry_on_intr(|| rustix::io::writev(fd, pieces));
         *self.writable = result != Err(Errno::AGAIN);
         Ok(result?)
     }

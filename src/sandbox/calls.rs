@@ -21,6 +21,7 @@ pub(super) static KEEPER: [sock_filter; length(KEEPER_CALLS)] = program(KEEPER_C
 const SESSION_CALLS: &[Call] = &[
     call(libc::SYS_read, Allow),                 // from client and server, and the anchors
     call(libc::SYS_write, Allow),                // to client and server, and messages to standard error
+    call(libc::SYS_writev, Allow),               // to client and server, all records of TLS at once
     call(SYS_EPOLL_WAIT, Allow),                 // mio waits
     call(libc::SYS_splice, Allow),               // plaintext passes through without a copy
     call(libc::SYS_futex, If(PRIVATE_FUTEX)),    // aws-lc and std, at the end of an initialisation
