@@ -1,5 +1,7 @@
 //! The TLS server fails: the client hears 454, and the plaintext session goes on.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that fails panics")]
+
 mod support;
 
 use std::net::TcpStream;

@@ -1,5 +1,7 @@
 //! IMAP between real servers and real clients.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that fails panics")]
+
 mod support;
 
 use std::collections::BTreeSet;

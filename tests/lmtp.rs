@@ -1,5 +1,7 @@
 //! LMTP between a real server and real clients.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that fails panics")]
+
 mod support;
 
 use support::mail_servers::{self as servers, USER};

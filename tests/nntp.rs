@@ -1,5 +1,7 @@
 //! NNTP between a real server and real clients.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that fails panics")]
+
 mod support;
 
 use support::certificates::Site;
