@@ -1,5 +1,6 @@
 //! The TLS server at host and port, with the test in its place.
 
+use std::io::Read;
 use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 
@@ -33,6 +34,17 @@ impl Backend {
     pub(crate) fn accept(&self) -> TcpStream {
         assert!(readable(&self.listener, PATIENCE), "nobody connects to the backend");
         self.listener.accept().unwrap().0
+    }
+
+    /// The wrapper's connection, once the first TLS record of it was heard.
+    #[track_caller]
+    pub(crate) fn accept_and_hear_client_hello(&self) -> TcpStream {
+        let mut connection = self.accept();
+        let mut header = [0; 5];
+        connection.read_exact(&mut header).unwrap();
+        let length = u16::from_be_bytes([header[3], header[4]]);
+        connection.read_exact(&mut vec![0; length.into()]).unwrap();
+        connection
     }
 
     /// The wrapper's connection, with TLS, greeted.
