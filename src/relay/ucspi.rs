@@ -155,7 +155,7 @@ fn facts(variables: &[String]) -> Facts {
     let guest = match (value("SSL_CLIENT_VERIFY"), value("SSL_PEER_CERT_HASH")) {
         (Some("NONE"), _) | (None, None) => Guest::Unknown,
         (Some("SUCCESS") | None, hash) => Guest::Verified(hash.unwrap_or_default().to_owned(), None),
-        (Some(_), _) => Guest::Failed("by the UCSPI-TLS server"),
+        (Some(_), _) => Guest::Failed("refused"),
     };
     let version = match version.as_deref() {
         Some("TLSv1.3") => "TLSv1.3",
