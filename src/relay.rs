@@ -229,7 +229,11 @@ impl<'a> Relay<'a> {
         match order {
             Order::ToClient(bytes) => self.tell_client(&bytes),
             Order::ToServer(bytes) => self.tell_server(&bytes),
-            Order::Prepare => self.prepare()?,
+            Order::Prepare => {
+                // What was said before does not wait for the backend.
+                self.client.flush();
+                self.prepare()?;
+            }
             Order::DropBackend => self.drop_backend(),
             Order::Upgrade(surplus) => return self.upgrade(surplus),
             Order::Respawn => self.respawn()?,
@@ -250,12 +254,12 @@ impl<'a> Relay<'a> {
 
     fn tell_client(&mut self, bytes: &[u8]) {
         self.report.to_client += bytes.len() as u64;
-        self.client.write(bytes);
+        self.client.add(bytes);
     }
 
     fn tell_server(&mut self, bytes: &[u8]) {
         if let Some(server) = &mut self.server {
-            server.write(bytes);
+            server.add(bytes);
         }
     }
 

@@ -186,6 +186,12 @@ impl Side {
     /// Says something: what the descriptor does not take now waits here. Call it when [`flush`](Self::flush) was
     /// true, so that no more than one piece waits.
     pub fn write(&mut self, bytes: &[u8]) {
+        self.add(bytes);
+        self.flush();
+    }
+
+    /// Says something at the next [`flush`](Self::flush), so that several pieces go out together.
+    pub fn add(&mut self, bytes: &[u8]) {
         if self.lost || self.shut || self.is_broken() {
             return;
         }
@@ -193,7 +199,6 @@ impl Side {
             None => self.pending.extend_from_slice(bytes),
             Some(leg) => self.lost |= leg.write(bytes).is_err(),
         }
-        self.flush();
     }
 
     /// Sends what waits. True when nothing waits any more; that includes a peer who is gone.
