@@ -48,7 +48,15 @@ impl Leg {
     ) -> Self {
         // Who writes waits until the leg is drained, so this is bounded by what he writes at a time.
         connection.set_buffer_limit(None);
-        Self { connection, transport_ended: false, ciphertext: Ciphertext::default(), received: 0, refusal, verdict, close_notify }
+        Self {
+            connection,
+            transport_ended: false,
+            ciphertext: Ciphertext::default(),
+            received: 0,
+            refusal,
+            verdict,
+            close_notify,
+        }
     }
 
     /// Whether the handshake is still going on.
