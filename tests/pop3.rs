@@ -6,8 +6,10 @@ mod support;
 
 use support::certificates::{Dir, Site};
 use support::mail_servers::{self as servers, Server};
+use support::peer::Peer;
 use support::readers::{self, Door, Errand, Reader, Told, every_way, mail};
 use support::servers::{stunnel, tcpserver};
+use support::tls::Client;
 use support::wrapper::Wrapper;
 
 /// Fetches the first mail.
@@ -28,10 +30,53 @@ fn fetches_from(server: &Server, clients: &[Reader]) {
     every_way(&FETCH, server, clients);
 }
 
-/// curl would try APOP, of which this server has no passwords.
+/// curl insists on APOP where a greeting has invited it, and the one greeting it has heard is the plaintext server's:
+/// behind STLS its digest is of the wrong timestamp.
 #[test]
 fn every_client_but_curl_fetches_from_mailutils() {
     fetches_from(&servers::pop3d(), &CLIENTS[1..]);
+}
+
+/// What curl says to a server that has sent a timestamp. With --require-tls it is not shown one.
+#[test]
+fn curl_authenticates_by_apop_where_the_greeting_invites_it() {
+    let (site, server) = (Site::new(), servers::pop3d());
+    server.put(&[mail(7)]);
+    let lenient = tcpserver(&Wrapper::respawn(&site), &server.words());
+    let told = curl(&Door { port: lenient.port, tls: None });
+    assert!(told.success && told.text.contains(FETCH.prints), "{}", told.text);
+    lenient.log().line_with("heard: APOP reader ");
+
+    let strict = tcpserver(&Wrapper::respawn(&site).option("-r"), &server.words());
+    let mut peer = Peer::connect(strict.port);
+    let greeting = peer.hears_line();
+    assert!(greeting.starts_with("+OK") && !greeting.contains('<'), "{greeting}");
+    peer.says("APOP reader c4c9334bac560ecc979e58001b3e22fb\r\n");
+    peer.hears("-ERR Must issue STLS first\r\n");
+    drop(peer);
+    FETCH.nothing_but_opening_words(strict.log(), 1);
+}
+
+/// What popa3d cannot do itself is done for it, before TLS and behind it.
+#[test]
+fn a_server_that_answers_err_to_capa_gets_a_list() {
+    let (site, server) = (Site::new(), servers::popa3d());
+    let backend = stunnel(&site, &server.words());
+    for wrapper in [Wrapper::respawn(&site), Wrapper::backend(&site, backend.port)] {
+        let listening = tcpserver(&wrapper, &server.words());
+        let mut peer = Peer::connect(listening.port);
+        peer.hears("+OK\r\n");
+        peer.says("CAPA\r\n");
+        peer.hears("+OK Capability list follows\r\nUSER\r\nSTLS\r\n.\r\n");
+        peer.says("STLS\r\n");
+        peer.hears("+OK Begin TLS negotiation\r\n");
+        Client::new(&site).shake(&mut peer).unwrap();
+        peer.says("CAPA\r\n");
+        peer.hears("+OK Capability list follows\r\nUSER\r\n.\r\n");
+        peer.says("QUIT\r\n");
+        peer.hears("+OK\r\n");
+        peer.hears_end();
+    }
 }
 
 #[test]

@@ -123,9 +123,13 @@ pub(crate) fn imap4d() -> Server {
     Server::new("imap4d", Mailbox::Mbox, &["/usr/sbin/imap4d", "--inetd"])
 }
 
-/// GNU mailutils. It pipelines.
+/// GNU mailutils. It takes APOP.
 pub(crate) fn pop3d() -> Server {
-    Server::new("pop3d", Mailbox::Mbox, &["/usr/sbin/pop3d", "--inetd"])
+    let house = House::new();
+    let mut popauth = house.start(&["popauth", "--create", "-f", "/etc/apop", "-o", "/home/apop", "-P", "600"]);
+    assert_eq!(popauth.wait(), 0, "{}", popauth.log.text());
+    let pop3d = ["/usr/sbin/pop3d", "--inetd", "--set", ".apop-database-file=/home/apop"];
+    Server::in_house(house, None, "pop3d", Mailbox::Mbox, &pop3d)
 }
 
 /// Solar Designer's popa3d. It answers -ERR to CAPA.
@@ -204,7 +208,10 @@ struct House(Dir);
 impl House {
     fn new() -> Self {
         let house = Self(Dir::new());
-        assert!(Path::new(ROOT).exists(), "the servers are missing: run tests/servers, which unpacks them");
+        for (program, package) in PROGRAMS {
+            let missing = "is missing: run tests/servers, which unpacks the Debian package";
+            assert!(Path::new(&format!("{ROOT}{program}")).exists(), "{program} {missing} {package}");
+        }
         for (file, text) in FILES {
             house.write(file, text);
         }
@@ -265,6 +272,24 @@ fn give(file: &Path, id: u32) {
 /// Where `tests/servers` has unpacked them.
 const ROOT: &str = concat!(env!("CARGO_TARGET_TMPDIR"), "/../servers");
 
+/// What `tests/servers` unpacks, and from which package.
+const PROGRAMS: &[(&str, &str)] = &[
+    ("/usr/bin/cvm-pwfile", "cvm"),
+    ("/usr/bin/imapd", "courier-imap"),
+    ("/usr/lib/courier/courier-authlib/authdaemond", "courier-authdaemon"),
+    (COURIER_POP3LOGIN, "courier-pop"),
+    ("/usr/lib/dovecot/imap", "dovecot-imapd"),
+    ("/usr/lib/dovecot/lmtp", "dovecot-lmtpd"),
+    ("/usr/lib/dovecot/managesieve", "dovecot-managesieved"),
+    ("/usr/lib/dovecot/pop3", "dovecot-pop3d"),
+    ("/usr/sbin/dovecot", "dovecot-core"),
+    ("/usr/sbin/imap4d", "mailutils-imap4d"),
+    ("/usr/sbin/leafnode", "leafnode"),
+    ("/usr/sbin/pop3d", "mailutils-pop3d"),
+    ("/usr/sbin/pop3front-auth", "mailfront"),
+    ("/usr/sbin/popa3d", "popa3d"),
+];
+
 const ENTER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/enter");
 
 const OVERHEAR: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/overhear");
@@ -317,6 +342,7 @@ const FILES: &[(&str, &str)] = &[
          :19000:0:99999:7:::\n\
          popa3d:*:19000:0:99999:7:::\n",
     ),
+    ("etc/apop", "reader secret\n"),
     ("etc/cvm-passwd", "reader:secret:1001:1001::/home/reader:/bin/sh\n"),
     ("etc/news/leafnode/config", "server = news.invalid\nexpire = 20\nhostname = news.home.arpa\n"),
     ("etc/courier-imap", COURIER_IMAP),
