@@ -1,0 +1,9 @@
+//! PROXY headers.
+
+#![no_main]
+
+#[allow(dead_code)]
+#[path = "../../tests/properties/codec.rs"]
+mod codec;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| codec::check_proxy(data));

@@ -1,0 +1,9 @@
+//! What the keeper decodes, and what it may sign.
+
+#![no_main]
+
+#[allow(dead_code)]
+#[path = "../../tests/properties/codec.rs"]
+mod codec;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| codec::check_window(data));

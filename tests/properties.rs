@@ -1,0 +1,312 @@
+//! The laws for bytes that nobody would send: a generator of dialogues that are almost right, and the dialogues of
+//! the corpus. The fuzz targets (fuzz/) check the same code against bytes that a fuzzer finds.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "a test that fails panics")]
+
+#[path = "properties/codec.rs"]
+mod codec;
+#[allow(dead_code, reason = "another test program plays the dialogues")]
+mod play;
+#[path = "properties/session.rs"]
+mod session;
+
+use std::path::Path;
+
+use play::{Dialogue, Event, Mode, Party};
+use session::Script;
+use starttls_protocols::{Offer, PROTOCOLS};
+use starttls_wrapper::session::Rules;
+
+/// How many dialogues are made up for a property.
+const CASES: usize = 20_000;
+
+#[test]
+fn the_laws_hold_for_dialogues_that_are_almost_right() {
+    let mut chance = Chance(0x5eed);
+    for case in 0..CASES {
+        let data = dialogue(&mut chance);
+        let kept = data.clone();
+        let outcome = std::panic::catch_unwind(|| session::check(&kept));
+        assert!(outcome.is_ok(), "case {case}: {}", data.escape_ascii());
+    }
+}
+
+#[test]
+fn the_laws_hold_for_the_corpus() {
+    for (name, script) in corpus() {
+        let outcome = std::panic::catch_unwind(|| session::check(&script));
+        assert!(outcome.is_ok(), "{name}");
+    }
+}
+
+#[test]
+fn lines_do_not_depend_on_how_bytes_are_cut() {
+    let mut chance = Chance(1);
+    for _ in 0..CASES {
+        codec::check_lines(&words(&mut chance));
+    }
+    for length in [8191, 8192, 8193, 20_000] {
+        for cut in [0, 1, 255] {
+            codec::check_lines(&[&[cut], &vec![b'x'; length][..], b"\r\n"].concat());
+        }
+    }
+}
+
+#[test]
+fn what_decodes_means_one_thing() {
+    let mut chance = Chance(2);
+    for _ in 0..CASES {
+        let mut packet = vec![chance.of(b"pPtcanNosxri?")];
+        packet.extend(words(&mut chance));
+        codec::check_window(&packet);
+        codec::check_window(&[&[0, 0, 0, chance.of(&[0, 1, 2, 4, 9])], &packet[..]].concat());
+        let context =
+            chance.of(&[&b"TLS 1.3, server CertificateVerify\0"[..], b"TLS 1.3, client CertificateVerify\0", b""]);
+        codec::check_window(&[&[b' '; 64], context, &vec![7; chance.of(&[31, 32, 33, 48, 49])]].concat());
+        codec::check_window(&[&[7; 64], &[3, 0, chance.of(&[23, 24, 29, 30]), 32][..], &[4; 32]].concat());
+    }
+}
+
+#[test]
+fn a_proxy_header_is_read_to_its_end_and_no_further() {
+    let mut chance = Chance(3);
+    for _ in 0..CASES {
+        let mut header =
+            chance.of(&[&b"PROXY TCP4 192.0.2.1 192.0.2.2 4711 25\r\n"[..], b"PROXY UNKNOWN\r\n", V2]).to_vec();
+        for _ in 0..chance.below(3) {
+            let at = chance.below(header.len());
+            header[at] = chance.of(b"\0\x01\r\n 9:\xff");
+        }
+        codec::check_proxy(&header);
+        header.extend(words(&mut chance));
+        codec::check_proxy(&header);
+    }
+}
+
+/// Writes fuzz/corpus, from the dialogues and the headers above: `cargo test --test properties -- --ignored`.
+#[test]
+#[ignore = "it writes files"]
+fn the_fuzzers_get_a_corpus() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus");
+    let write = |target: &str, name: &str, bytes: &[u8]| {
+        std::fs::create_dir_all(root.join(target)).unwrap();
+        std::fs::write(root.join(target).join(name), bytes).unwrap();
+    };
+    for (name, script) in corpus() {
+        write("session", &name, &script);
+        write("lines", &name, &script);
+    }
+    for (name, header) in
+        [("v1", &b"PROXY TCP4 192.0.2.1 192.0.2.2 4711 25\r\n"[..]), ("unknown", b"PROXY UNKNOWN\r\n"), ("v2", V2)]
+    {
+        write("proxy", name, header);
+    }
+    let verify = [&[b' '; 64], &b"TLS 1.3, server CertificateVerify\0"[..], &[7; 32]].concat();
+    let exchange = [&[7; 64], &[3, 0, 29, 32][..], &[4; 32]].concat();
+    let packets = [
+        ("spawn", &b"PSSL_PROTOCOL=TLSv1.3\0SSL_CIPHER=x\0"[..]),
+        ("chain", b"\0\0\0\x02\x04\x03\0\0\0\x01x"),
+        ("sign", b"sc\x04\x03x"),
+    ];
+    for (name, packet) in packets.into_iter().chain([("verify", &verify[..]), ("exchange", &exchange)]) {
+        write("window", name, packet);
+    }
+}
+
+/// A small generator: the same cases every time.
+struct Chance(u64);
+
+impl Chance {
+    fn below(&mut self, limit: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 % limit as u64) as usize
+    }
+
+    fn of<T: Copy>(&mut self, choices: &[T]) -> T {
+        choices[self.below(choices.len())]
+    }
+}
+
+/// What [`Script::read`] reads, with words that mean something somewhere.
+fn dialogue(chance: &mut Chance) -> Vec<u8> {
+    let mut data = vec![chance.below(256) as u8, chance.below(PROTOCOLS.len() + 2) as u8, chance.below(256) as u8];
+    let protocol = chance.below(5);
+    for stream in 0..4 {
+        let (greetings, said) =
+            if stream < 2 { (&CLIENT[protocol..=protocol], CLIENT) } else { (&GREETING[protocol..=protocol], SERVER) };
+        if stream >= 2 {
+            data.extend_from_slice(chance.of(greetings[0]));
+        }
+        for _ in 0..chance.below(9) {
+            // Mostly its own protocol's, sometimes another's.
+            let words = if chance.below(8) == 0 { chance.of(said) } else { said[protocol] };
+            if stream >= 2 {
+                data.push(0xfe);
+            }
+            data.extend_from_slice(chance.of(words));
+            data.extend_from_slice(chance.of(ENDS));
+        }
+        data.push(0xff);
+    }
+    data
+}
+
+fn words(chance: &mut Chance) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for _ in 0..chance.below(12) {
+        let words = chance.of(CLIENT);
+        bytes.extend_from_slice(chance.of(words));
+        bytes.extend_from_slice(chance.of(ENDS));
+    }
+    bytes
+}
+
+/// The dialogues of tests/dialogues as scripts, in both modes.
+fn corpus() -> Vec<(String, Vec<u8>)> {
+    let named = |dialogue: &Dialogue, mode| {
+        let way = if mode == Mode::Respawn { "respawn" } else { "host-port" };
+        (format!("{}-{}-{way}", dialogue.protocol, dialogue.name), script(dialogue, mode).write())
+    };
+    let both = |dialogue: Dialogue| [Mode::Respawn, Mode::HostPort].map(|mode| named(&dialogue, mode));
+    play::corpus().into_iter().flat_map(both).collect()
+}
+
+fn script(dialogue: &Dialogue, mode: Mode) -> Script {
+    let options = &dialogue.options;
+    let offer = if options.no_key {
+        Offer::Remove
+    } else if options.no_advertise {
+        Offer::Leave
+    } else {
+        Offer::Add
+    };
+    let rules = Rules {
+        protocols: PROTOCOLS,
+        protocol: options.protocol.as_ref().and_then(|name| PROTOCOLS.iter().find(|known| known.name == name).copied()),
+        strict: options.strict,
+        offer,
+        replay: !options.no_replay && !options.strict,
+        respawn: mode == Mode::Respawn || options.implicit,
+        implicit: options.implicit,
+        transcript: false,
+    };
+    let (mut client, mut server) = ([vec![], vec![]], [vec![vec![]], vec![vec![]]]);
+    let (mut stage, mut turn) = (0, false);
+    for step in &dialogue.steps {
+        match &step.event {
+            Event::Tls { .. } => stage = 1,
+            Event::NotTls(bytes) => client[0].extend(bytes),
+            Event::Says(Party::Client, bytes) => {
+                client[stage].extend(bytes);
+                turn = true;
+            }
+            Event::Says(Party::Server, bytes) => {
+                if std::mem::take(&mut turn) {
+                    server[stage].push(vec![]);
+                }
+                server[stage].last_mut().unwrap().extend(bytes);
+            }
+            _ => {}
+        }
+    }
+    let happens = |wanted| dialogue.steps.iter().any(|step| step.event == wanted);
+    let client_closes = happens(Event::Closes(Party::Client));
+    Script { rules, unavailable: happens(Event::Unavailable), client_closes, seed: 7, client, server }
+}
+
+const ENDS: &[&[u8]] = &[b"\r\n", b"\r\n", b"\r\n", b"\r\n", b"\n", b"", b"\0\r\n", b" \r\n", b"\r\r\n"];
+
+const GREETING: &[&[&[u8]]] = &[
+    &[b"220 mx\r\n", b"220-mx\r\n220 x\r\n", b"421 no\r\n", b"554 no\r\n"],
+    &[b"+OK <1@mx>\r\n", b"-ERR no\r\n"],
+    &[b"* OK hi\r\n", b"* OK [CAPABILITY IMAP4rev1 AUTH=PLAIN] hi\r\n", b"* PREAUTH hi\r\n", b"* BYE\r\n"],
+    &[b"200 hi\r\n", b"201 hi\r\n", b"400 no\r\n", b"502 no\r\n"],
+    &[b"\"IMPLEMENTATION\" \"x\"\r\n\"SASL\" \"PLAIN\"\r\nOK\r\n", b"BYE\r\n", b"NO\r\n"],
+];
+
+const CLIENT: &[&[&[u8]]] = &[
+    &[
+        b"EHLO a",
+        b"HELO a",
+        b"lhlo b",
+        b"NOOP",
+        b"RSET",
+        b"VRFY x",
+        b"STARTTLS",
+        b"starttls",
+        b"STARTTLS x",
+        b"MAIL FROM:<>",
+        b"AUTH PLAIN =",
+        b"QUIT",
+        b"STARTTLSX",
+    ],
+    &[b"CAPA", b"NOOP", b"STLS", b"stls", b"STLS x", b"LANG de", b"USER a", b"PASS b", b"QUIT", b"APOP a b"],
+    &[
+        b"1 CAPABILITY",
+        b"2 NOOP",
+        b"3 STARTTLS",
+        b"4 starttls",
+        b"5 STARTTLS x",
+        b"6 ID NIL",
+        b"7 LOGIN a b",
+        b"8 LOGIN {5}",
+        b"9 LOGOUT",
+        b"STARTTLS",
+    ],
+    &[
+        b"CAPABILITIES",
+        b"MODE READER",
+        b"DATE",
+        b"HELP",
+        b"STARTTLS",
+        b"STARTTLS x",
+        b"GROUP a",
+        b"AUTHINFO USER a",
+        b"QUIT",
+    ],
+    &[
+        b"CAPABILITY",
+        b"NOOP",
+        b"NOOP \"a\"",
+        b"STARTTLS",
+        b"STARTTLS \"x\"",
+        b"AUTHENTICATE \"PLAIN\"",
+        b"PUTSCRIPT \"a\" {3}",
+        b"LOGOUT",
+    ],
+];
+
+const SERVER: &[&[&[u8]]] = &[
+    &[
+        b"250 ok",
+        b"250-mx\r\n250-SIZE\r\n250 AUTH PLAIN",
+        b"250-mx\r\n250-STARTTLS\r\n250 PIPELINING",
+        b"250",
+        b"502 no",
+        b"421 bye",
+        b"250-x",
+        b"250-a\r\n502 b",
+    ],
+    &[b"+OK", b"+OK\r\nUSER\r\nSASL PLAIN\r\n.", b"+OK\r\nSTLS\r\n..\r\n.", b"-ERR no", b"+OK\r\nTOP"],
+    &[
+        b"* CAPABILITY IMAP4rev1 AUTH=PLAIN\r\n1 OK done",
+        b"2 OK",
+        b"3 BAD no",
+        b"* CAPABILITY STARTTLS IMAP4rev1\r\n1 OK",
+        b"* BYE",
+        b"* X {3}\r\na\nb",
+    ],
+    &[
+        b"101 list\r\nVERSION 2\r\nSTARTTLS\r\nAUTHINFO USER\r\n.",
+        b"101 list\r\nREADER\r\n.",
+        b"200 ok",
+        b"502 no",
+        b"111 20201121",
+        b"400 bye",
+    ],
+    &[b"\"SIEVE\" \"x\"\r\n\"STARTTLS\"\r\nOK", b"OK", b"NO \"x\"", b"OK (TAG {2}\r\nab)", b"BYE"],
+];
+
+const V2: &[u8] = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\xc0\0\x02\x01\xc0\0\x02\x02\x12\x67\0\x19";

@@ -1,0 +1,81 @@
+//! The laws of what is read from bytes that an attacker may have written: lines, the window's packets, what may be
+//! signed, PROXY headers. tests/properties.rs and the fuzz targets check them.
+
+use starttls_protocols::line::{Lines, MAX_LINE};
+use starttls_wrapper::proxy;
+use starttls_wrapper::tls::may_be_signed;
+use starttls_wrapper::window::{Ask, Chain, Peer, join, parts};
+
+/// Lines are the same however their bytes are cut.
+pub(crate) fn check_lines(data: &[u8]) {
+    let Some((cut, data)) = data.split_first() else { return };
+    let mut found = Vec::new();
+    let mut lines = Lines::default();
+    let mut rest = data;
+    while !rest.is_empty() {
+        let room = lines.room().min(usize::from(*cut) + 1).min(rest.len());
+        assert!(room > 0, "there is room once the lines are taken");
+        let (piece, left) = rest.split_at(room);
+        lines.push(piece);
+        rest = left;
+        loop {
+            match lines.next_line() {
+                Ok(Some(line)) => found.extend_from_slice(line),
+                Ok(None) => break,
+                Err(_) => {
+                    assert_eq!(lines.len(), MAX_LINE);
+                    found.extend(lines.into_rest());
+                    assert!(data.starts_with(&found));
+                    return;
+                }
+            }
+            assert!(found.ends_with(b"\n"));
+        }
+    }
+    found.extend(lines.into_rest());
+    assert_eq!(found, data);
+}
+
+/// What decodes is encoded the same way, and so means one thing.
+pub(crate) fn check_window(data: &[u8]) {
+    if let Some(ask) = Ask::decode(data) {
+        assert_eq!(Ask::decode(&ask.encode()), Some(ask));
+    }
+    if let Some(chain) = Chain::decode(data) {
+        assert_eq!(Chain::decode(&chain.encode()), Some(chain));
+    }
+    if let Some(parts) = parts(data) {
+        assert_eq!(join(parts), data);
+    }
+    for (peer, role) in [(Peer::Client, &b"server"[..]), (Peer::Backend, b"client")] {
+        if may_be_signed(peer, data) {
+            let verify = [&[b' '; 64], &b"TLS 1.3, "[..], role, b" CertificateVerify\0"].concat();
+            let exchange = peer == Peer::Client && data.get(64) == Some(&3) && data.len() <= 64 + 4 + 97;
+            assert!(data.starts_with(&verify) && data.len() <= verify.len() + 48 || exchange);
+            assert!(!(peer == Peer::Backend && may_be_signed(Peer::Client, data)), "one leg's is not the other's");
+        }
+    }
+}
+
+/// A header is asked for byte by byte and never past its end; what is read is what would be sent.
+pub(crate) fn check_proxy(data: &[u8]) {
+    let mut seen = 0;
+    loop {
+        let Some(bytes) = data.get(..seen) else { return };
+        match proxy::missing(bytes) {
+            Ok(0) => break,
+            Ok(more) => seen += more,
+            Err(_) => return,
+        }
+        assert!(seen <= proxy::MAX_HEADER);
+    }
+    let Some(bytes) = data.get(..seen) else { return };
+    let Ok(header) = proxy::parse(bytes) else { return };
+    if let Some(ends) = header.ends {
+        for version in [proxy::Version::V1, proxy::Version::V2] {
+            let sent = proxy::header(version, ends, header.tls.as_ref());
+            assert_eq!(proxy::missing(&sent), Ok(0));
+            assert_eq!(proxy::parse(&sent).map(|header| header.ends), Ok(Some(ends)));
+        }
+    }
+}

@@ -1,0 +1,443 @@
+//! The laws of a session, for any bytes at all. tests/properties.rs and the fuzz target of the same name check them.
+
+use std::collections::VecDeque;
+
+use starttls_protocols::{Offer, PROTOCOLS, Policy, Sentence};
+use starttls_wrapper::session::{Order, Outcome, Replayed, Rules, Session};
+
+/// Plays what these bytes describe, whole and cut in two ways, and checks what comes of it.
+///
+/// # Panics
+/// If a law is broken.
+pub(crate) fn check(data: &[u8]) {
+    let Some(script) = Script::read(data) else { return };
+    let whole = Player::new(&script, Cut::Whole).play();
+    script.check(&whole);
+    for cut in [Cut::Bytes, Cut::Seeded(script.seed)] {
+        let cut_differently = Player::new(&script, cut).play();
+        script.check(&cut_differently);
+        // A server that speaks out of turn races with a client that pipelines, and either may win.
+        if script.in_turn() {
+            assert_eq!(cut_differently, whole, "the same bytes, cut differently ({cut:?})");
+        }
+    }
+}
+
+/// What the parties will say, as far as they are let.
+pub(crate) struct Script {
+    pub(crate) rules: Rules,
+    /// The first STARTTLS finds no TLS server.
+    pub(crate) unavailable: bool,
+    /// The client closes once it has said everything; otherwise the server does.
+    pub(crate) client_closes: bool,
+    pub(crate) seed: u8,
+    /// What the client says before and inside TLS.
+    pub(crate) client: [Vec<u8>; 2],
+    /// What the server says before and inside TLS: its greeting, then something for each line it hears.
+    pub(crate) server: [Vec<Vec<u8>>; 2],
+}
+
+impl Script {
+    /// Three bytes of rules, then four streams with 0xff between them; 0xfe ends a turn of the server's.
+    pub(crate) fn read(data: &[u8]) -> Option<Self> {
+        let ([flags, protocol, seed], rest) = data.split_first_chunk::<3>()?;
+        let bit = |number: u8| flags >> number & 1 == 1;
+        let mut streams = rest.split(|byte| *byte == 0xff);
+        let mut stream = || streams.next().unwrap_or_default();
+        let turns = |stream: &[u8]| stream.split(|byte| *byte == 0xfe).map(<[u8]>::to_vec).collect();
+        let client = [stream().to_vec(), stream().to_vec()];
+        let server = [turns(stream()), turns(stream())];
+        let strict = bit(0);
+        let rules = Rules {
+            protocols: PROTOCOLS,
+            protocol: PROTOCOLS.get(usize::from(*protocol)).copied(),
+            strict,
+            offer: [Offer::Add, Offer::Leave, Offer::Add, Offer::Remove][usize::from(flags >> 1 & 3)],
+            replay: bit(3) && !strict,
+            respawn: bit(4) || bit(5),
+            implicit: bit(5),
+            transcript: false,
+        };
+        Some(Self { rules, unavailable: bit(6), client_closes: bit(7), seed: *seed, client, server })
+    }
+
+    /// The server says nothing more once its reply is over.
+    fn in_turn(&self) -> bool {
+        self.seed & 1 == 1
+    }
+
+    /// The bytes that [`read`](Self::read) reads.
+    pub(crate) fn write(&self) -> Vec<u8> {
+        let Rules { strict, offer, replay, respawn, implicit, .. } = self.rules;
+        let offer = [Offer::Add, Offer::Leave, Offer::Add, Offer::Remove].iter().position(|one| *one == offer);
+        let flags =
+            [(strict, 0), (replay, 3), (respawn, 4), (implicit, 5), (self.unavailable, 6), (self.client_closes, 7)];
+        let flags =
+            flags.iter().map(|(set, bit)| u8::from(*set) << bit).sum::<u8>() + ((offer.unwrap_or(0) as u8) << 1);
+        let named = |name| PROTOCOLS.iter().position(|protocol| protocol.name == name).unwrap_or(0) as u8;
+        let protocol = self.rules.protocol.map_or(0xff, |protocol| named(protocol.name));
+        let turns = |turns: &[Vec<u8>]| turns.join(&0xfe);
+        let streams = [self.client[0].clone(), self.client[1].clone(), turns(&self.server[0]), turns(&self.server[1])];
+        [vec![flags, protocol, self.seed], streams.join(&0xff)].concat()
+    }
+
+    fn check(&self, played: &Played) {
+        let [plain, inside] = &played.heard;
+        let said = match &played.to_tls {
+            None => &self.client[0][..],
+            // Law 1 and 2: a STARTTLS line, and everything behind it is TLS's, whole and in order.
+            Some(to_tls) => {
+                let said =
+                    self.client[0].strip_suffix(&to_tls[..]).expect("what TLS gets is what the client said last");
+                let line = said.split_inclusive(|byte| *byte == b'\n').next_back().unwrap_or_default();
+                assert!(self.rules.implicit || asks_for_tls(line), "{} begins TLS", line.escape_ascii());
+                assert!(self.rules.implicit || plain.server_passed.is_none(), "no TLS after the pass-through");
+                said
+            }
+        };
+        plain.check(said);
+        // Law 3: of what was said in plaintext the server inside hears one word at most, and only if it may.
+        let mut server = &inside.server[..];
+        if played.replayed == Some(Replayed::Replayed) {
+            let (line, rest) = split_line(server);
+            assert!(
+                self.rules.replay && lines(&plain.server).any(|said| said == line),
+                "replayed: {}",
+                line.escape_ascii()
+            );
+            server = rest;
+        } else if self.rules.replay && inside.server.len() > self.client[1].len() {
+            // The replay was refused.
+            server = split_line(server).1;
+        }
+        Heard { server: server.to_vec(), ..inside.clone() }.check(&self.client[1]);
+        if !self.rules.strict && !self.rules.implicit && self.rules.offer == Offer::Leave {
+            plain.is_the_server_and_we(&played.said);
+        }
+        if self.rules.strict {
+            // A client that closes lets the server have the last word.
+            let passed = plain.server_passed.as_deref().unwrap_or_default();
+            assert!(passed.is_empty(), "--require-tls lets nothing pass unwatched");
+        }
+    }
+}
+
+/// How bytes come in.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Cut {
+    Whole,
+    Bytes,
+    Seeded(u8),
+}
+
+/// What came of a script.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Played {
+    heard: [Heard; 2],
+    /// What the plaintext server said.
+    said: Vec<u8>,
+    to_tls: Option<Vec<u8>>,
+    events: Vec<String>,
+    outcome: Option<Outcome>,
+    replayed: Option<Replayed>,
+}
+
+/// What the sides heard, before or inside TLS.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Heard {
+    client: Vec<u8>,
+    server: Vec<u8>,
+    /// How much of it the server heard unwatched.
+    server_passed: Option<Vec<u8>>,
+}
+
+impl Heard {
+    /// Law 6 and 7: the server hears whole lines of the client's, unchanged and in order, and from the pass-through on
+    /// all the rest.
+    fn check(&self, said: &[u8]) {
+        let mut left = match &self.server_passed {
+            None => said,
+            Some(passed) => said.strip_suffix(&passed[..]).expect("what passes is the rest of what the client says"),
+        };
+        for line in lines(&self.server) {
+            assert!(!asks_for_tls_outside_imap(line), "the server hears {}", line.escape_ascii());
+            loop {
+                assert!(!left.is_empty(), "the server hears {}, which the client did not say", line.escape_ascii());
+                let next;
+                (next, left) = split_line(left);
+                if next == line {
+                    break;
+                }
+            }
+        }
+    }
+
+    /// Law 7: with no capability to be edited, the client hears the server's lines, in order, and sentences of ours.
+    fn is_the_server_and_we(&self, said: &[u8]) {
+        let sentences = sentences();
+        let mut left = said;
+        for line in self.client.split_inclusive(|byte| *byte == b'\n') {
+            if let Some(rest) = left.strip_prefix(line) {
+                left = rest;
+            } else {
+                let ours = sentences.iter().any(|sentence| line.ends_with(sentence));
+                assert!(ours, "the client hears {}, next of {}", line.escape_ascii(), left.escape_ascii());
+            }
+        }
+    }
+}
+
+/// Drives a session as relay.rs does: the server is heard before the client.
+struct Player<'a> {
+    script: &'a Script,
+    cut: Cut,
+    session: Session,
+    client: VecDeque<u8>,
+    server: VecDeque<u8>,
+    turns: VecDeque<Vec<u8>>,
+    stage: usize,
+    tries: usize,
+    closed: bool,
+    played: Played,
+}
+
+impl<'a> Player<'a> {
+    fn new(script: &'a Script, cut: Cut) -> Self {
+        let mut player = Self {
+            script,
+            cut,
+            session: Session::new(script.rules),
+            client: script.client[0].iter().copied().collect(),
+            server: VecDeque::new(),
+            turns: VecDeque::new(),
+            stage: 0,
+            tries: 0,
+            closed: false,
+            played: Played::default(),
+        };
+        if !script.rules.implicit {
+            player.begin_server(0);
+        }
+        player
+    }
+
+    fn play(mut self) -> Played {
+        loop {
+            while let Some(order) = self.session.next_order() {
+                if !self.obey(order) {
+                    self.played.replayed = Some(self.session.replayed());
+                    return self.played;
+                }
+            }
+            if !self.hear() && !self.close() {
+                self.played.replayed = Some(self.session.replayed());
+                return self.played;
+            }
+        }
+    }
+
+    /// Somebody says something. False if nobody has anything to say, or may.
+    fn hear(&mut self) -> bool {
+        let rooms = [self.session.server_room(), self.session.backend_room(), self.session.client_room()];
+        assert!(rooms.iter().all(|room| *room <= starttls_protocols::line::MAX_LINE), "{rooms:?}");
+        let [server, backend, client] = rooms;
+        if client > 0 && self.script.in_turn() {
+            self.server.clear();
+        }
+        if server > 0 && !self.server.is_empty() {
+            let bytes = self.piece_of_server(server);
+            if self.stage == 0 {
+                self.played.said.extend(&bytes);
+            }
+            self.session.server_says(&bytes);
+        } else if backend > 0 && !self.server.is_empty() {
+            let bytes = self.piece_of_server(backend);
+            self.session.backend_says(&bytes);
+        } else if client > 0 && !self.client.is_empty() {
+            let bytes = piece(&mut self.client, client, &mut self.cut);
+            self.session.client_says(&bytes);
+        } else {
+            return false;
+        }
+        true
+    }
+
+    /// One line at most, if it stays silent out of turn: it must know when its turn is over.
+    fn piece_of_server(&mut self, room: usize) -> Vec<u8> {
+        let line = self.server.iter().position(|byte| *byte == b'\n').map_or(room, |at| at + 1);
+        let room = if self.script.in_turn() { room.min(line) } else { room };
+        piece(&mut self.server, room, &mut self.cut)
+    }
+
+    /// Somebody closes, once.
+    fn close(&mut self) -> bool {
+        if self.session.backend_room() > 0 {
+            self.session.backend_failed();
+        } else if std::mem::replace(&mut self.closed, true) {
+            return false;
+        } else if self.script.client_closes {
+            self.session.client_closed();
+        } else {
+            self.session.server_closed();
+        }
+        true
+    }
+
+    /// False if the session is over.
+    fn obey(&mut self, order: Order) -> bool {
+        let heard = &mut self.played.heard[self.stage];
+        match order {
+            Order::ToClient(bytes) => {
+                assert!(!bytes.is_empty());
+                heard.client.extend(bytes);
+                return true;
+            }
+            Order::ToServer(bytes) => {
+                heard.server.extend(bytes);
+                if self.script.in_turn() {
+                    self.server.clear();
+                }
+                self.server.extend(self.turns.pop_front().unwrap_or_default());
+                return true;
+            }
+            Order::Note(note) => {
+                self.played.events.push(note.to_string());
+                return true;
+            }
+            _ => {}
+        }
+        self.played.events.push(format!("{} after {} and {}", name(&order), heard.client.len(), heard.server.len()));
+        match order {
+            Order::Prepare => self.prepare(),
+            Order::DropBackend => self.server.clear(),
+            Order::Upgrade(surplus) => self.upgrade(surplus.into_bytes()),
+            Order::Respawn => self.begin_server(1),
+            Order::PassThrough { to_server, to_client } => {
+                heard.client.extend(to_client);
+                heard.server_passed = Some(to_server.into_iter().chain(self.client.drain(..)).collect());
+                return false;
+            }
+            Order::Close(outcome) => {
+                self.played.outcome = Some(outcome);
+                return false;
+            }
+            Order::ToClient(_) | Order::ToServer(_) | Order::Note(_) => {}
+        }
+        true
+    }
+
+    fn prepare(&mut self) {
+        self.tries += 1;
+        let available = !self.script.unavailable || self.tries > 1;
+        if available && !self.script.rules.respawn {
+            let plain = (std::mem::take(&mut self.server), std::mem::take(&mut self.turns));
+            self.begin_server(1);
+            self.session.prepared(true);
+            while self.session.backend_room() > 0 && self.hear() {}
+            if self.session.backend_room() > 0 {
+                self.session.backend_failed();
+            }
+            // A backend that did not come to serve leaves the plaintext server in charge.
+            if self.session.client_room() > 0 || self.session.server_room() > 0 {
+                (self.server, self.turns) = plain;
+            }
+        } else {
+            self.session.prepared(available);
+        }
+    }
+
+    /// Law 2: the go-ahead is the last plaintext byte, nothing is pending, and nothing more is wanted.
+    fn upgrade(&mut self, surplus: Vec<u8>) {
+        assert!(self.session.next_order().is_none(), "nothing is owed at the switch");
+        assert_eq!((self.session.client_room(), self.session.server_room(), self.stage), (0, 0, 0));
+        if !self.script.rules.implicit {
+            let sentences = sentences();
+            let heard = &self.played.heard[0].client;
+            let last = heard.split_inclusive(|byte| *byte == b'\n').next_back().unwrap_or_default();
+            assert!(
+                sentences[..PROTOCOLS.len()].iter().any(|sentence| last.ends_with(sentence)),
+                "{}",
+                last.escape_ascii()
+            );
+        }
+        let rest = std::mem::replace(&mut self.client, self.script.client[1].iter().copied().collect());
+        self.played.to_tls = Some(surplus.into_iter().chain(rest).collect());
+        self.stage = 1;
+        self.session.handshake_done();
+    }
+
+    fn begin_server(&mut self, stage: usize) {
+        self.turns = self.script.server[stage].iter().cloned().collect();
+        self.server = self.turns.pop_front().unwrap_or_default().into();
+    }
+}
+
+fn name(order: &Order) -> &'static str {
+    match order {
+        Order::Prepare => "prepare",
+        Order::DropBackend => "drop the backend",
+        Order::Upgrade(_) => "upgrade",
+        Order::Respawn => "respawn",
+        Order::PassThrough { .. } => "pass through",
+        Order::Close(_) => "close",
+        Order::ToClient(_) | Order::ToServer(_) | Order::Note(_) => "",
+    }
+}
+
+fn piece(from: &mut VecDeque<u8>, room: usize, cut: &mut Cut) -> Vec<u8> {
+    let most = match cut {
+        Cut::Whole => usize::MAX,
+        Cut::Bytes => 1,
+        Cut::Seeded(seed) => {
+            *seed = seed.wrapping_mul(197).wrapping_add(71);
+            usize::from(*seed >> 3) + 1
+        }
+    };
+    let count = from.len().min(room).min(most);
+    from.drain(..count).collect()
+}
+
+/// Every sentence of ours behind its first word, which may be a tag; the go-aheads first.
+fn sentences() -> Vec<Vec<u8>> {
+    let order = [
+        Sentence::GoAhead,
+        Sentence::NotAvailable,
+        Sentence::Argument,
+        Sentence::TooEarly,
+        Sentence::AlreadyActive,
+        Sentence::Refused,
+        Sentence::LineTooLong,
+        Sentence::Failed,
+        Sentence::Goodbye,
+    ];
+    let say = |sentence| PROTOCOLS.iter().map(move |protocol| (protocol, sentence));
+    let policy = Policy { offer: Offer::Leave, strict: false, inside: false };
+    let words = order.into_iter().flat_map(say).map(|(protocol, sentence)| {
+        let mut out = Vec::new();
+        let mut snooper = (protocol.snooper)(policy);
+        snooper.command(b"tag NOOP\r\n");
+        snooper.say(sentence, &mut out);
+        let word = out.iter().position(|byte| *byte == b' ').unwrap_or(0);
+        out.split_off(word)
+    });
+    words.collect()
+}
+
+fn lines(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
+    bytes.split_inclusive(|byte| *byte == b'\n')
+}
+
+fn split_line(bytes: &[u8]) -> (&[u8], &[u8]) {
+    let end = bytes.iter().position(|byte| *byte == b'\n').map_or(bytes.len(), |at| at + 1);
+    bytes.split_at(end)
+}
+
+fn asks_for_tls(line: &[u8]) -> bool {
+    let text = line.trim_ascii_end().to_ascii_uppercase();
+    text.ends_with(b"STARTTLS") || text.ends_with(b"STLS")
+}
+
+/// A line that no protocol but IMAP may take for anything else.
+fn asks_for_tls_outside_imap(line: &[u8]) -> bool {
+    line.trim_ascii_end().eq_ignore_ascii_case(b"STARTTLS") && line.ends_with(b"\n")
+}
