@@ -7,6 +7,7 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::LazyLock;
 
 use rustix::fs::inotify;
 
@@ -210,7 +211,7 @@ impl House {
         let house = Self(Dir::new());
         for (program, package) in PROGRAMS {
             let missing = "is missing: run tests/servers, which unpacks the Debian package";
-            assert!(Path::new(&format!("{}{program}", root())).exists(), "{program} {missing} {package}");
+            assert!(Path::new(&format!("{}{program}", *ROOT)).exists(), "{program} {missing} {package}");
         }
         for (file, text) in FILES {
             house.write(file, text);
@@ -240,7 +241,7 @@ impl House {
     /// The words that run these inside.
     fn enter(&self, words: &[&str]) -> Vec<String> {
         let house = self.0.path().to_str().unwrap();
-        [ENTER, &root(), house].into_iter().chain(words.iter().copied()).map(str::to_owned).collect()
+        [ENTER, *ROOT, house].into_iter().chain(words.iter().copied()).map(str::to_owned).collect()
     }
 
     fn start(&self, words: &[&str]) -> Running {
@@ -269,13 +270,13 @@ fn give(file: &Path, id: u32) {
     }
 }
 
-/// Where `tests/servers` has unpacked them: in the target directory, of which the tests' own is a part.
-fn root() -> String {
+/// Where `tests/servers` has unpacked them: in the target directory, be that divided by machine or not.
+static ROOT: LazyLock<&str> = LazyLock::new(|| {
     let above = Path::new(env!("CARGO_TARGET_TMPDIR")).ancestors();
-    let found = above.map(|directory| directory.join("servers")).find(|root| root.exists());
-    let found = found.expect("the servers are missing: run tests/servers, which unpacks them");
-    found.to_str().unwrap().to_owned()
-}
+    let found = above.map(|directory| directory.join("servers")).find(|servers| servers.exists());
+    let found = found.expect("there is no target/servers: run tests/servers, which unpacks them");
+    found.into_os_string().into_string().unwrap().leak()
+});
 
 /// What `tests/servers` unpacks, and from which package.
 const PROGRAMS: &[(&str, &str)] = &[
