@@ -141,7 +141,12 @@ pub struct Quoted<'a>(pub &'a [u8]);
 impl Display for Quoted<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let shown = self.0.get(..MAX_QUOTED);
-        write!(f, "{}", shown.unwrap_or(self.0).trim_ascii_end().escape_ascii())?;
+        for byte in shown.unwrap_or(self.0).trim_ascii_end() {
+            match byte {
+                b'"' | b'\'' => write!(f, "{}", char::from(*byte))?,
+                _ => write!(f, "{}", byte.escape_ascii())?,
+            }
+        }
         if shown.is_some_and(|shown| shown.len() < self.0.len()) { f.write_str("...") } else { Ok(()) }
     }
 }

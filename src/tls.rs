@@ -13,6 +13,7 @@ mod dn;
 mod guest;
 mod identity;
 mod leg;
+mod reason;
 mod remote;
 
 pub use backend::{Pin, Trust};
@@ -21,6 +22,7 @@ pub use dn::{DistinguishedNames, Validity};
 pub use guest::{ClientAuth, Guest};
 pub use identity::{Identity, may_be_signed};
 pub use leg::{Heard, Leg, is_no_tls};
+pub use reason::about_certificate;
 pub use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 /// The lowest TLS version allowed (`--tls-min`).

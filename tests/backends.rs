@@ -90,9 +90,9 @@ fn starttls_that_is_not_offered_is_not_available() {
 fn a_backend_whose_certificate_does_not_verify_is_not_available_by_starttls_either() {
     for mode in ["starttls", "opportunistic"] {
         for (flaw, why) in [
-            (Flaw::WrongName, "not valid for name"),
-            (Flaw::Expired, "certificate expired"),
-            (Flaw::Untrusted, "UnknownIssuer"),
+            (Flaw::WrongName, "certificate is for another name"),
+            (Flaw::Expired, "certificate has expired"),
+            (Flaw::Untrusted, "issuer is unknown"),
         ] {
             let (site, backend) = (Site::new(), Backend::new());
             let (session, stream) = asked(&backend, &site, &["--backend-tls", mode]);

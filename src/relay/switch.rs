@@ -11,7 +11,7 @@ use crate::cli::Inside;
 use crate::message::{self, Error, Quoted, Reason};
 use crate::session::Surplus;
 use crate::side::Side;
-use crate::tls::{Facts, Leg};
+use crate::tls::{Facts, Leg, about_certificate};
 use crate::window::Ask;
 
 impl Relay<'_> {
@@ -123,11 +123,12 @@ pub(super) struct Why<'a>(pub(super) &'a io::Error);
 
 impl std::fmt::Display for Why<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let text = match self.0.kind() {
-            io::ErrorKind::TimedOut => "it took too long".into(),
-            io::ErrorKind::UnexpectedEof => "the connection was closed".into(),
-            _ if self.0.raw_os_error().is_some() => Reason(self.0).to_string(),
-            _ => self.0.to_string(),
+        let text = match (about_certificate(self.0), self.0.kind()) {
+            (Some(why), _) => why,
+            (None, io::ErrorKind::TimedOut) => "it took too long".into(),
+            (None, io::ErrorKind::UnexpectedEof) => "the connection was closed".into(),
+            (None, _) if self.0.raw_os_error().is_some() => Reason(self.0).to_string(),
+            (None, _) => self.0.to_string(),
         };
         write!(f, "{}", Quoted(text.as_bytes()))
     }

@@ -9,9 +9,10 @@ use rustls::client::danger::HandshakeSignatureValid;
 use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
-use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, Error, SignatureScheme};
+use rustls::{DigitallySignedStruct, DistinguishedName, Error, SignatureScheme};
 
 use super::dn::{DistinguishedNames, hex};
+use super::reason;
 
 /// Whether a client certificate is wanted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -111,7 +112,7 @@ impl ClientCertVerifier for Inspector {
     ) -> Result<ClientCertVerified, Error> {
         let verified = self.webpki.verify_client_cert(end_entity, intermediates, now);
         // The first verdict stands: TLS asks once.
-        let _ = self.verdict.set(verified.as_ref().map(|_| ()).map_err(reason));
+        let _ = self.verdict.set(verified.as_ref().map(|_| ()).map_err(reason::of));
         match verified {
             Err(_) if !self.demanded => Ok(ClientCertVerified::assertion()),
             verified => verified,
@@ -138,21 +139,5 @@ impl ClientCertVerifier for Inspector {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.webpki.supported_verify_schemes()
-    }
-}
-
-/// In words that may stand in a variable.
-fn reason(why: &Error) -> &'static str {
-    let Error::InvalidCertificate(why) = why else { return "certificate is not acceptable" };
-    match why {
-        CertificateError::Expired | CertificateError::ExpiredContext { .. } => "certificate has expired",
-        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => "certificate is not yet valid",
-        CertificateError::UnknownIssuer => "issuer is unknown",
-        CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
-            "certificate is not for clients"
-        }
-        CertificateError::BadEncoding => "certificate is malformed",
-        CertificateError::BadSignature => "signature is wrong",
-        _ => "certificate is not acceptable",
     }
 }

@@ -1,0 +1,39 @@
+//! Why a certificate does not do, in words an administrator knows. rustls tells it as its own type's debug text.
+
+use std::io;
+
+use rustls::{CertificateError, Error};
+
+/// The reason inside an error of [`Leg::receive`](super::Leg::receive), if it is about a certificate.
+pub fn about_certificate(error: &io::Error) -> Option<String> {
+    match error.get_ref()?.downcast_ref()? {
+        Error::InvalidCertificate(CertificateError::Other(why)) if format!("{why:?}").contains(AUTHORITY) => {
+            Some("certificate is an authority's, not a server's".into())
+        }
+        Error::InvalidCertificate(CertificateError::Other(why)) => Some(why.to_string()),
+        why @ Error::InvalidCertificate(_) => Some(of(why).into()),
+        _ => None,
+    }
+}
+
+/// The reason in a few words.
+pub(super) fn of(why: &Error) -> &'static str {
+    let Error::InvalidCertificate(why) = why else { return "certificate is not acceptable" };
+    match why {
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => "certificate has expired",
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => "certificate is not yet valid",
+        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+            "certificate is for another name"
+        }
+        CertificateError::UnknownIssuer => "issuer is unknown",
+        CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
+            "certificate is not for this purpose"
+        }
+        CertificateError::BadEncoding => "certificate is malformed",
+        CertificateError::BadSignature => "signature is wrong",
+        _ => "certificate is not acceptable",
+    }
+}
+
+/// webpki's word, which rustls wraps in an error of any kind.
+const AUTHORITY: &str = "CaUsedAsEndEntity";
