@@ -30,12 +30,11 @@ fn exchange(client: &mut Peer, server: &mut Peer, command: &str, reply: &str) {
 #[test]
 fn law_1_nothing_said_in_plaintext_is_heard_after_the_switch() {
     let site = Site::new();
-    for injected in ["RSET\r\n", "EHLO evil\r\nMAIL FROM:<evil@example.org>\r\n", "x"] {
+    for injected in ["RSET\r\n", "EHLO evil\r\nMAIL FROM:<evil@example.org>\r\n"] {
         let mut session = Wrapper::respawn(&site).start();
         let mut server = session.opening();
         session.client.says(format!("STARTTLS\r\n{injected}"));
         session.client.hears(GO_AHEAD);
-        session.client.says("MAIL FROM:<evil@example.org>\r\n");
         let alert = session.client.hears_rest();
         assert!(matches!(alert[..], [21, 3, _, 0, 2, 2, _]), "{alert:?} is a fatal alert");
         server.hears_end();
@@ -43,8 +42,8 @@ fn law_1_nothing_said_in_plaintext_is_heard_after_the_switch() {
         let client = session.client_name();
         let end = session.end();
         assert_eq!(end.status, 98);
-        assert!(end.log.contains(&format!("warning: {client} sent ")), "{}", end.log);
-        assert!(end.log.contains(" bytes of plaintext behind STARTTLS"), "{}", end.log);
+        let warning = format!("warning: {client} sent {} bytes of plaintext behind STARTTLS\n", injected.len());
+        assert!(end.log.contains(&warning), "{}", end.log);
     }
 }
 
