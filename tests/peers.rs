@@ -52,7 +52,9 @@ fn the_last_reply_of_a_server_that_exits_at_once_is_delivered() {
     let mut plaintext = Wrapper::respawn(&site).start();
     let plaintext_server = plaintext.opening();
     for (mut session, mut server) in [(session, server), (plaintext, plaintext_server)] {
-        // More than anybody reads: closing on it would reset the connection, and the reply with it.
+        // More than anybody reads: closing on it would reset the connection, and the reply with it. So nobody but the
+        // wrapper may hold it open.
+        drop(session.shared);
         session.client.says("QUIT\r\n".to_owned() + &"x".repeat(100_000));
         server.hears("QUIT\r\n");
         server.says("221 bye\r\n");
