@@ -61,6 +61,8 @@ fn the_last_reply_of_a_server_that_exits_at_once_is_delivered() {
         drop(server);
         session.client.hears("221 bye\r\n");
         session.client.hears_end();
+        session.wrapper.wait();
+        assert!(!session.client.is_reset());
     }
 }
 

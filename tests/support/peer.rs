@@ -19,6 +19,11 @@ pub(crate) trait Transport: Read + Write + Send {
         panic!("there is no TLS");
     }
 
+    /// Whether the other side has reset the connection.
+    fn is_reset(&self) -> bool {
+        false
+    }
+
     /// The TLS connection, if it is one.
     fn tls(&self) -> Option<&CommonState> {
         None
@@ -85,6 +90,11 @@ impl Peer {
     /// Says that nothing more will be said: end of file, in TLS after close_notify.
     pub(crate) fn says_no_more(&mut self) {
         self.transport.finish();
+    }
+
+    /// Whether the other side has reset the connection. An end that was read before does not tell.
+    pub(crate) fn is_reset(&self) -> bool {
+        self.transport.is_reset()
     }
 
     /// Says close_notify, and goes on in plaintext.
@@ -180,11 +190,19 @@ impl Transport for UnixStream {
     fn finish(&mut self) {
         self.shutdown(Shutdown::Write).expect("the connection stands");
     }
+
+    fn is_reset(&self) -> bool {
+        self.take_error().unwrap().is_some()
+    }
 }
 
 impl Transport for TcpStream {
     fn finish(&mut self) {
         self.shutdown(Shutdown::Write).expect("the connection stands");
+    }
+
+    fn is_reset(&self) -> bool {
+        self.take_error().unwrap().is_some()
     }
 }
 

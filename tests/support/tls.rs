@@ -191,6 +191,10 @@ where
         self.sock
     }
 
+    fn is_reset(&self) -> bool {
+        self.sock.is_reset()
+    }
+
     fn tls(&self) -> Option<&CommonState> {
         Some(&self.conn)
     }
