@@ -8,6 +8,7 @@ use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
+use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
     SendFlags, SocketFlags, SocketType, recv, recvmsg, send, sendmsg, socketpair,
@@ -159,8 +160,7 @@ impl Window {
             control.push(SendAncillaryMessage::ScmRights(fds));
         }
         let packet = [IoSlice::new(&[GRANTED]), IoSlice::new(bytes)];
-        sendmsg(&self.0, &packet, &mut control, AT_ONCE).map_err(Error::system("answer the session"))?;
-        Ok(())
+        answered(sendmsg(&self.0, &packet, &mut control, AT_ONCE))
     }
 
     /// Says that nothing more will come or be heard, though others may hold copies.
@@ -173,21 +173,25 @@ impl Window {
     /// # Errors
     /// The session is gone.
     pub fn refuse(&self) -> Result<(), Error> {
-        send(&self.0, &[REFUSED], AT_ONCE).map_err(Error::system("answer the session"))?;
-        Ok(())
+        answered(send(&self.0, &[REFUSED], AT_ONCE))
     }
 
     /// Whether the other process is gone. Does not wait.
     pub fn is_closed(&self) -> bool {
         let mut byte = [0; 1];
-        matches!(recv(&self.0, &mut byte, RecvFlags::PEEK | RecvFlags::DONTWAIT), Ok((_, 0)))
+        matches!(recv(&self.0, &mut byte, RecvFlags::PEEK | RecvFlags::DONTWAIT), Ok((_, 0)) | Err(Errno::CONNRESET))
     }
 
     /// One packet; `None` at the end.
     fn receive(&self) -> Result<Option<Answer>, Error> {
         let mut nothing = [0; 0];
         let flags = RecvFlags::PEEK | RecvFlags::TRUNC;
-        let (_, length) = recv(&self.0, &mut nothing, flags).map_err(Error::system("read from the window"))?;
+        let length = match recv(&self.0, &mut nothing, flags) {
+            Ok((_, length)) => length,
+            // It is gone, and did not read the last answer.
+            Err(Errno::CONNRESET) => return Ok(None),
+            Err(why) => return Err(Error::System("read from the window".into(), why.into())),
+        };
         if length > MAX_PACKET {
             return Err(Error::Impossible("a packet through the window is too long".into()));
         }
@@ -323,6 +327,14 @@ pub fn parts(mut bytes: &[u8]) -> Option<Vec<Vec<u8>>> {
         bytes = rest;
     }
     bytes.is_empty().then_some(parts)
+}
+
+/// A session that is gone needs no answer; the keeper finds out when it reads on.
+fn answered(sent: Result<usize, Errno>) -> Result<(), Error> {
+    match sent {
+        Ok(_) | Err(Errno::PIPE | Errno::CONNRESET) => Ok(()),
+        Err(why) => Err(Error::System("answer the session".into(), why.into())),
+    }
 }
 
 fn keeper_gone() -> Error {

@@ -11,8 +11,9 @@ use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
-use rustix::net::sockopt::socket_peercred;
+use rustix::net::sockopt::{set_socket_linger, socket_peercred};
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 
 use super::backend::Backend;
@@ -43,6 +44,8 @@ pub(crate) struct Session {
     pub(crate) client: Peer,
     /// The client's connection as the wrapper has it, shared with the test as a super-server would.
     pub(crate) shared: TcpStream,
+    /// The client's end of it, below TLS.
+    pub(crate) line: TcpStream,
     pub(crate) wrapper: Running,
     progs: UnixListener,
 }
@@ -121,7 +124,8 @@ impl Wrapper {
         let descriptor = || Stdio::from(OwnedFd::from(shared.try_clone().unwrap()));
         let before: Vec<&str> = self.before.iter().map(String::as_str).chain(before.iter().copied()).collect();
         let wrapper = Running::start(self.command(&before, prog).stdin(descriptor()).stdout(descriptor()));
-        Session { client: Peer::tcp(client), shared, wrapper, progs }
+        let line = client.try_clone().unwrap();
+        Session { client: Peer::tcp(client), shared, line, wrapper, progs }
     }
 
     /// The command, behind the words that start it.
@@ -152,7 +156,7 @@ impl Session {
 
     /// Whether no prog was started that nobody has asked [for](Self::server).
     pub(crate) fn has_no_further_server(&self) -> bool {
-        !readable(&self.progs, std::time::Duration::ZERO)
+        !readable(&self.progs, Duration::ZERO)
     }
 
     /// Greeting and EHLO, as every session begins; to be called where STARTTLS is offered.
@@ -194,6 +198,18 @@ impl Session {
         server
     }
 
+    /// The test gives up its share in the client's connection, so that the wrapper's end is the connection's.
+    pub(crate) fn unshare(&mut self) {
+        self.shared = connection().0;
+    }
+
+    /// The client resets its connection.
+    pub(crate) fn reset(&mut self) {
+        set_socket_linger(&self.line, Some(Duration::ZERO)).unwrap();
+        self.client = Peer::tcp(connection().0);
+        self.line = connection().0;
+    }
+
     /// The client's name in the log.
     pub(crate) fn client_name(&self) -> String {
         self.shared.peer_addr().unwrap().to_string()
@@ -202,8 +218,8 @@ impl Session {
     /// Waits for the end. What the client has not heard is lost.
     #[track_caller]
     pub(crate) fn end(self) -> End {
-        let Self { client, shared, mut wrapper, progs } = self;
-        drop((client, shared, progs));
+        let Self { client, shared, line, mut wrapper, progs } = self;
+        drop((client, shared, line, progs));
         let status = wrapper.wait();
         End { status, log: wrapper.log.whole() }
     }
@@ -219,11 +235,6 @@ pub(crate) struct Prog {
 }
 
 impl Prog {
-    /// Its process.
-    pub(crate) fn pid(&self) -> u32 {
-        socket_peercred(&self.control).unwrap().pid.as_raw_pid().unsigned_abs()
-    }
-
     /// Ends with this status.
     pub(crate) fn exits(mut self, status: u8) {
         self.control.write_all(&[status]).unwrap();
