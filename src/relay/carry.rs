@@ -4,7 +4,7 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
-use rustix::pipe::{SpliceFlags, splice};
+use rustix::pipe::{SpliceFlags, fcntl_setpipe_size, splice};
 
 use super::PIECE;
 use super::reactor::Reactor;
@@ -79,6 +79,8 @@ pub(super) fn close(reactor: &mut Reactor, client: &mut Side) -> Result<(), Erro
 /// One direction.
 struct Stream {
     splices: bool,
+    /// So much came at once that it is worth a larger pipe.
+    widened: bool,
     done: bool,
     count: u64,
     cut_is_error: bool,
@@ -86,7 +88,7 @@ struct Stream {
 
 impl Stream {
     fn new(cut_is_error: bool) -> Self {
-        Self { splices: true, done: false, count: 0, cut_is_error }
+        Self { splices: true, widened: false, done: false, count: 0, cut_is_error }
     }
 
     /// Moves what can be moved without waiting, one piece. False if nothing moved.
@@ -103,6 +105,9 @@ impl Stream {
             Ok(Heard::Nothing) => Ok(false),
             Ok(Heard::Bytes(count)) => {
                 self.count += count as u64;
+                if count >= CHUNK && !self.widened {
+                    self.widen(from, to);
+                }
                 Ok(true)
             }
             Ok(end @ (Heard::End | Heard::Cut)) => {
@@ -128,6 +133,15 @@ impl Stream {
                 self.done = true;
                 Ok(true)
             }
+        }
+    }
+
+    /// A pipe that is full again and again makes both its ends wait for each other.
+    fn widen(&mut self, from: &Side, to: &Side) {
+        self.widened = true;
+        for pipe in [Some(from.input()), to.output()].into_iter().flatten() {
+            // Sockets have no such size, and a user may have too many large pipes; then it stays as it is.
+            let _ = fcntl_setpipe_size(pipe, WIDE_PIPE);
         }
     }
 
@@ -173,6 +187,10 @@ fn copy(from: &mut Side, to: &mut Side, buffer: &mut Vec<u8>) -> io::Result<Hear
 
 /// The most bytes read at a time: what a pipe holds, and four records of TLS.
 const CHUNK: usize = 64 * 1024;
+
+/// What a pipe holds that carries much, and what an unprivileged one may hold at most unless the administrator says
+/// otherwise.
+const WIDE_PIPE: usize = 1024 * 1024;
 
 /// The most bytes moved by one splice(2); a pipe holds 64 KiB unless it was enlarged.
 const SPLICE: usize = 1024 * 1024;

@@ -3,8 +3,8 @@
 //! Whoever adds a call to the program adds it here; the end-to-end tests notice if it is missing.
 
 use libc::{
-    F_DUPFD_CLOEXEC, F_GETFD, F_SETFL, FIONBIO, FUTEX_PRIVATE_FLAG, FUTEX_WAIT, FUTEX_WAIT_BITSET, FUTEX_WAKE,
-    MAP_ANONYMOUS, PROT_EXEC, SO_TYPE, SOL_SOCKET,
+    F_DUPFD_CLOEXEC, F_GETFD, F_SETFL, F_SETPIPE_SZ, FIONBIO, FUTEX_PRIVATE_FLAG, FUTEX_WAIT, FUTEX_WAIT_BITSET,
+    FUTEX_WAKE, MAP_ANONYMOUS, PROT_EXEC, SO_TYPE, SOL_SOCKET,
 };
 use seccompiler::sock_filter;
 
@@ -30,7 +30,7 @@ const SESSION_CALLS: &[Call] = &[
     call(libc::SYS_recvmsg, Allow),              // an answer through the window, and descriptors
     call(libc::SYS_close, Allow),                // descriptors
     call(libc::SYS_epoll_ctl, Allow),            // mio watches descriptors, and no longer
-    call(libc::SYS_fcntl, If(SESSION_FCNTL)),    // a second descriptor for one connection
+    call(libc::SYS_fcntl, If(SESSION_FCNTL)),    // a second descriptor for one connection, a larger pipe
     call(libc::SYS_ioctl, If(NON_BLOCKING)),     // descriptors become non-blocking
     call(libc::SYS_shutdown, Allow),             // half-close
     call(libc::SYS_getsockopt, If(SOCKET_TYPE)), // whether the client is a socket, on which a RST would do harm
@@ -88,7 +88,7 @@ const fn one_of(argument: u32, values: &'static [u32]) -> Test {
 }
 
 /// F_GETFD: debug builds look whether a descriptor is open before they close it.
-const SESSION_FCNTL: &[Test] = &[one_of(1, &[F_DUPFD_CLOEXEC as u32, F_GETFD as u32])];
+const SESSION_FCNTL: &[Test] = &[one_of(1, &[F_DUPFD_CLOEXEC as u32, F_GETFD as u32, F_SETPIPE_SZ as u32])];
 const KEEPER_FCNTL: &[Test] = &[one_of(1, &[F_SETFL as u32, F_GETFD as u32])];
 const NON_BLOCKING: &[Test] = &[one_of(1, &[FIONBIO as u32])];
 const SOCKET_TYPE: &[Test] = &[one_of(1, &[SOL_SOCKET as u32]), one_of(2, &[SO_TYPE as u32])];
