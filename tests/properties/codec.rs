@@ -75,7 +75,10 @@ pub(crate) fn check_proxy(data: &[u8]) {
         for version in [proxy::Version::V1, proxy::Version::V2] {
             let sent = proxy::header(version, ends, header.tls.as_ref());
             assert_eq!(proxy::missing(&sent), Ok(0));
-            assert_eq!(proxy::parse(&sent).map(|header| header.ends), Ok(Some(ends)));
+            // The server's address is lost where a header of one family has no room for it; the client's never.
+            let read = proxy::parse(&sent).expect("what is sent can be read").ends.expect("it tells of both ends");
+            assert_eq!(read.client.ip().to_canonical(), ends.client.ip().to_canonical());
+            assert_eq!(read.client.port(), ends.client.port());
         }
     }
 }

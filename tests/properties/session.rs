@@ -177,7 +177,9 @@ impl Heard {
         let sentences = sentences();
         let mut left = said;
         for line in self.client.split_inclusive(|byte| *byte == b'\n') {
-            if let Some(rest) = left.strip_prefix(line) {
+            let (next, rest) = split_line(left);
+            // A server that will not serve loses the offer it makes all the same.
+            if next == line || without_offer(next) == line {
                 left = rest;
             } else {
                 let ours = sentences.iter().any(|sentence| line.ends_with(sentence));
@@ -430,6 +432,12 @@ fn lines(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
 fn split_line(bytes: &[u8]) -> (&[u8], &[u8]) {
     let end = bytes.iter().position(|byte| *byte == b'\n').map_or(bytes.len(), |at| at + 1);
     bytes.split_at(end)
+}
+
+fn without_offer(line: &[u8]) -> Vec<u8> {
+    let offer = b" STARTTLS";
+    let at = line.windows(offer.len()).position(|window| window.eq_ignore_ascii_case(offer));
+    at.map_or(line.to_vec(), |at| [&line[..at], &line[at + offer.len()..]].concat())
 }
 
 fn asks_for_tls(line: &[u8]) -> bool {
