@@ -3,8 +3,6 @@
 use std::sync::Arc;
 
 use rustls::SignatureScheme;
-use rustls::crypto::CryptoProvider;
-use rustls::crypto::aws_lc_rs::sign::any_ecdsa_type;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::ParsedCertificate;
 use rustls::sign::SigningKey;
@@ -32,7 +30,7 @@ impl Identity {
     /// A reason, to be put behind the file's name.
     pub fn new(chain: Vec<CertificateDer<'static>>, keys: Vec<PrivateKeyDer<'static>>) -> Result<Self, String> {
         let provider = super::provider();
-        let load = |key| load(&provider, key).map_err(|why| why.to_string());
+        let load = |key| provider.key_provider.load_private_key(key).map_err(|why| why.to_string());
         let keys: Vec<_> = keys.into_iter().map(load).collect::<Result<_, _>>()?;
         let mut pairs: Vec<Pair> = Vec::new();
         for certificate in chain {
@@ -97,15 +95,6 @@ fn foreign() -> String {
     "it does not belong to the certificate".into()
 }
 
-/// An elliptic key at once: the provider tries RSA first, and parses and checks the key in vain for it.
-fn load(provider: &CryptoProvider, key: PrivateKeyDer<'static>) -> Result<Arc<dyn SigningKey>, rustls::Error> {
-    let names_elliptic = key.secret_der().windows(EC_PUBLIC_KEY.len()).any(|part| part == EC_PUBLIC_KEY);
-    match names_elliptic.then(|| any_ecdsa_type(&key)) {
-        Some(Ok(key)) => Ok(key),
-        _ => provider.key_provider.load_private_key(key),
-    }
-}
-
 /// Whether this is what TLS signs in a handshake on this leg, and nothing else: a session taken over by an attacker
 /// gets no signature that is of use anywhere but in this handshake.
 ///
@@ -141,9 +130,6 @@ fn is_server_key_exchange(message: &[u8]) -> bool {
     };
     point.len() == expected && usize::from(*length) == expected
 }
-
-/// id-ecPublicKey (RFC 5480 section 2.1.1) in DER.
-const EC_PUBLIC_KEY: &[u8] = &[0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01];
 
 const NAMED_CURVE: u8 = 3;
 const SECP256R1: u16 = 0x0017;
