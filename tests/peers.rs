@@ -152,7 +152,7 @@ fn a_client_that_vanishes_costs_no_processor_time() {
     session.client.hears("250 fresh.example\r\n");
     server.hears("XYZZY\r\n");
     // Without close_notify, and the server takes its time.
-    session.client.take_transport();
+    session.vanish();
     server.hears_end();
     let reader = proc::session_of(session.wrapper.pid());
     let before = proc::ticks(reader);

@@ -217,7 +217,7 @@ fn a_client_that_vanishes_costs_nothing_and_is_told_from_one_that_leaves() {
         for (option, expected) in ["-j", "-J"].into_iter().zip(statuses) {
             let mut session = Wrapper::respawn(&site).options(&["-v", "2", option]).start();
             let server = reach(&mut session, &client);
-            drop(session.client.take_transport());
+            session.vanish();
             let mut spent = None;
             if let Some(mut server) = server {
                 server.hears_rest();

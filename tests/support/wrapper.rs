@@ -203,6 +203,12 @@ impl Session {
         self.shared = connection().0;
     }
 
+    /// The client leaves, inside TLS without close_notify.
+    pub(crate) fn vanish(&mut self) {
+        drop(self.client.take_transport());
+        self.line = connection().0;
+    }
+
     /// The client resets its connection.
     pub(crate) fn reset(&mut self) {
         set_socket_linger(&self.line, Some(Duration::ZERO)).unwrap();
