@@ -9,6 +9,7 @@ mod service;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
 use std::process::Command;
 
 use service::{POP3_STAND_IN, Place, SMTP_STAND_IN, is_root, root};
@@ -199,7 +200,8 @@ fn courier_is_served() {
 fn dovecot_is_served_and_knows_the_client() {
     let place = Place::new("dovecot");
     let backend = Place::new("dovecot-backend");
-    let conf = backend.write("dovecot.conf", &dovecot_conf(&backend));
+    let sockets = Sockets::new(&backend);
+    let conf = backend.write("dovecot.conf", &dovecot_conf(&backend, &sockets));
     let _dovecot = backend.run(backend.command("dovecot").arg("-F").arg("-c").arg(conf));
     let mut service = place.example("servers/dovecot");
     let running = place.run(service.env("DOVECOT", format!("127.0.0.1:{}", backend.port)));
@@ -271,16 +273,31 @@ fn every_example_is_named_here() {
     }
 }
 
+/// Where dovecot has its sockets: their names must be short, wherever this checkout is.
+struct Sockets(PathBuf);
+
+impl Sockets {
+    fn new(place: &Place) -> Self {
+        Self(std::env::temp_dir().join(format!("starttls-wrapper-{}", place.port)))
+    }
+}
+
+impl Drop for Sockets {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
 /// What examples/servers/dovecot asks for, with one user.
-fn dovecot_conf(place: &Place) -> String {
+fn dovecot_conf(place: &Place, sockets: &Sockets) -> String {
     let unpacked = place.server("usr/lib/dovecot/imap-login");
     let unpacked = unpacked.parent().expect("a directory").display().to_string();
-    let (path, port) = (place.path.display(), place.port);
+    let (path, port, sockets) = (place.path.display(), place.port, sockets.0.display());
     let service = |name| format!("service {name} {{\n executable = {unpacked}/{name}\n}}\n");
     let services = ["imap", "imap-hibernate", "imap-urlauth", "imap-urlauth-login", "imap-urlauth-worker"].map(service);
     let services = services.concat();
     format!(
-        "base_dir = {path}/run\nlog_path = {path}/dovecot.log\nprotocols = imap\nssl = no\n\
+        "base_dir = {sockets}\nlog_path = {path}/dovecot.log\nprotocols = imap\nssl = no\n\
          disable_plaintext_auth = no\nhaproxy_trusted_networks = 127.0.0.1\nmail_location = maildir:{path}/mail\n\
          passdb {{\n driver = static\n args = password=secret\n}}\n\
          userdb {{\n driver = static\n args = uid=nobody gid=nogroup home={path}/home\n}}\n\
