@@ -1,6 +1,7 @@
 //! The laws of a session, for any bytes at all. tests/properties.rs and the fuzz target of the same name check them.
 
 use std::collections::VecDeque;
+use std::sync::LazyLock;
 
 use starttls_protocols::{Offer, PROTOCOLS, Policy, Sentence};
 use starttls_wrapper::session::{Order, Outcome, Replayed, Rules, Session};
@@ -174,7 +175,7 @@ impl Heard {
 
     /// Law 7: with no capability to be edited, the client hears the server's lines, in order, and sentences of ours.
     fn is_the_server_and_we(&self, said: &[u8]) {
-        let sentences = sentences();
+        let sentences = &*SENTENCES;
         let mut left = said;
         for line in self.client.split_inclusive(|byte| *byte == b'\n') {
             let (next, rest) = split_line(left);
@@ -353,11 +354,10 @@ impl<'a> Player<'a> {
         assert!(self.session.next_order().is_none(), "nothing is owed at the switch");
         assert_eq!((self.session.client_room(), self.session.server_room(), self.stage), (0, 0, 0));
         if !self.script.rules.implicit {
-            let sentences = sentences();
             let heard = &self.played.heard[0].client;
             let last = heard.split_inclusive(|byte| *byte == b'\n').next_back().unwrap_or_default();
             assert!(
-                sentences[..PROTOCOLS.len()].iter().any(|sentence| last.ends_with(sentence)),
+                SENTENCES[..PROTOCOLS.len()].iter().any(|sentence| last.ends_with(sentence)),
                 "{}",
                 last.escape_ascii()
             );
@@ -398,6 +398,8 @@ fn piece(from: &mut VecDeque<u8>, room: usize, cut: &mut Cut) -> Vec<u8> {
     let count = from.len().min(room).min(most);
     from.drain(..count).collect()
 }
+
+static SENTENCES: LazyLock<Vec<Vec<u8>>> = LazyLock::new(sentences);
 
 /// Every sentence of ours behind its first word, which may be a tag; the go-aheads first.
 fn sentences() -> Vec<Vec<u8>> {
