@@ -99,17 +99,14 @@ impl Script {
         plain.check(said);
         // Law 3: of what was said in plaintext the server inside hears one word at most, and only if it may.
         let mut server = &inside.server[..];
-        if played.replayed == Some(Replayed::Replayed) {
-            let (line, rest) = split_line(server);
-            assert!(
-                self.rules.replay && lines(&plain.server).any(|said| said == line),
-                "replayed: {}",
-                line.escape_ascii()
-            );
+        let (line, rest) = split_line(server);
+        let replayed = lines(&plain.server).any(|said| said == line);
+        // Refused, or not answered: then nothing else is heard.
+        let in_vain = self.rules.replay && replayed && rest.is_empty() && inside.server_passed.is_none();
+        let in_full = played.replayed == Some(Replayed::Replayed);
+        assert!(!in_full || self.rules.replay && replayed, "replayed: {}", line.escape_ascii());
+        if in_full || in_vain {
             server = rest;
-        } else if self.rules.replay && inside.server.len() > self.client[1].len() {
-            // The replay was refused.
-            server = split_line(server).1;
         }
         Heard { server: server.to_vec(), ..inside.clone() }.check(&self.client[1]);
         if !self.rules.strict && !self.rules.implicit && self.rules.offer == Offer::Leave {
@@ -180,7 +177,7 @@ impl Heard {
         for line in self.client.split_inclusive(|byte| *byte == b'\n') {
             let (next, rest) = split_line(left);
             // A server that will not serve loses the offer it makes all the same.
-            if next == line || without_offer(next) == line {
+            if next == line || without_offer(next) == without_offer(line) {
                 left = rest;
             } else {
                 let ours = sentences.iter().any(|sentence| line.ends_with(sentence));
@@ -436,10 +433,10 @@ fn split_line(bytes: &[u8]) -> (&[u8], &[u8]) {
     bytes.split_at(end)
 }
 
-fn without_offer(line: &[u8]) -> Vec<u8> {
-    let offer = b" STARTTLS";
-    let at = line.windows(offer.len()).position(|window| window.eq_ignore_ascii_case(offer));
-    at.map_or(line.to_vec(), |at| [&line[..at], &line[at + offer.len()..]].concat())
+/// The words of a line but STARTTLS.
+fn without_offer(line: &[u8]) -> Vec<&[u8]> {
+    let words = line.split(|byte| byte.is_ascii_whitespace() || matches!(byte, b'[' | b']'));
+    words.filter(|word| !word.is_empty() && !word.eq_ignore_ascii_case(b"STARTTLS")).collect()
 }
 
 fn asks_for_tls(line: &[u8]) -> bool {
