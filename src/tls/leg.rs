@@ -14,8 +14,6 @@ pub struct Leg {
     connection: Connection,
     /// The transport will bring no more bytes.
     transport_ended: bool,
-    /// What the transport brought and rustls has not taken.
-    ciphertext: Ciphertext,
     received: u64,
     refusal: Refusal,
     verdict: Verdict,
@@ -48,15 +46,7 @@ impl Leg {
     ) -> Self {
         // Who writes waits until the leg is drained, so this is bounded by what he writes at a time.
         connection.set_buffer_limit(None);
-        Self {
-            connection,
-            transport_ended: false,
-            ciphertext: Ciphertext::default(),
-            received: 0,
-            refusal,
-            verdict,
-            close_notify,
-        }
+        Self { connection, transport_ended: false, received: 0, refusal, verdict, close_notify }
     }
 
     /// Whether the handshake is still going on.
@@ -74,19 +64,16 @@ impl Leg {
         self.received
     }
 
-    /// Takes ciphertext from the transport, at most what one read brings. Returns the number of bytes; zero is the
+    /// Takes ciphertext from the transport, as much as one read brings. Returns the number of bytes; zero is the
     /// transport's end.
     ///
     /// # Errors
     /// The transport's, among them `WouldBlock`; `InvalidData` with rustls's reason inside if the peer broke TLS;
     /// then an alert waits to be [sent](Self::send).
     pub fn receive(&mut self, transport: &mut dyn Read) -> io::Result<usize> {
-        if self.ciphertext.rest().is_empty() {
-            let count = self.ciphertext.fill(transport)?;
-            self.transport_ended |= count == 0;
-            self.received += count as u64;
-        }
-        let count = self.connection.read_tls(&mut self.ciphertext)?;
+        let count = self.connection.read_tls(transport)?;
+        self.transport_ended |= count == 0;
+        self.received += count as u64;
         self.connection.process_new_packets().map_err(|why| io::Error::new(io::ErrorKind::InvalidData, why))?;
         Ok(count)
     }
@@ -157,49 +144,6 @@ impl Leg {
         self.close_notify = false;
     }
 }
-
-/// Ciphertext on its way: rustls itself reads 4 KiB at a time, four and more system calls for one record. It is large
-/// only once it was full, and while nothing comes there is none.
-#[derive(Default)]
-struct Ciphertext {
-    bytes: Vec<u8>,
-    taken: usize,
-    end: usize,
-}
-
-impl Ciphertext {
-    fn rest(&self) -> &[u8] {
-        self.bytes.get(self.taken..self.end).unwrap_or_default()
-    }
-
-    fn fill(&mut self, transport: &mut dyn Read) -> io::Result<usize> {
-        let was_full = self.end > 0 && self.end == self.bytes.len();
-        if was_full || self.bytes.is_empty() {
-            self.bytes.resize(if was_full { MAX_CIPHERTEXT } else { FEW }, 0);
-        }
-        (self.taken, self.end) = (0, 0);
-        let outcome = transport.read(&mut self.bytes);
-        match &outcome {
-            Ok(count) => self.end = *count,
-            Err(_) => self.bytes = Vec::new(),
-        }
-        outcome
-    }
-}
-
-impl Read for Ciphertext {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = self.rest().read(buffer)?;
-        self.taken += count;
-        Ok(count)
-    }
-}
-
-/// The most ciphertext read at a time: what a socket holds when a fast client sends much.
-const MAX_CIPHERTEXT: usize = 64 * 1024;
-
-/// Enough for a handshake's flight, or a mail's commands.
-const FEW: usize = 4096;
 
 /// The content type and the level of a fatal alert (RFC 8446 section 6).
 const ALERT: u8 = 21;
