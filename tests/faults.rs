@@ -62,9 +62,17 @@ fn every_fault_in_every_phase_ends_everything_in_time() {
     println!("{:<14} {:<14} {:<26} {:<7} says\n{table}", "phase", "fault", "the client hears", "status");
     let expected: Vec<&str> = OUTCOMES.lines().map(str::trim_end).collect();
     let found: Vec<&str> = table.lines().map(str::trim_end).collect();
-    let differs: Vec<_> =
-        found.iter().zip(expected.iter().chain(std::iter::repeat(&""))).filter(|(a, b)| a != b).collect();
+    let pairs = found.iter().zip(expected.iter().chain(std::iter::repeat(&"")));
+    let differs: Vec<_> = pairs.filter(|(found, expected)| !agree(found, expected)).collect();
     assert!(differs.is_empty(), "{differs:#?}");
+}
+
+/// Whether a row is the expected one. A signal ends prog as well; if the session sees that first, the client hears the
+/// close and not the goodbye.
+fn agree(found: &str, expected: &str) -> bool {
+    let ends_prog = expected.contains(" Sigterm ") || expected.contains(" Sighup ");
+    let without_goodbye = expected.replace("421 4.3.0.. ", "");
+    found == expected || (ends_prog && found.split_whitespace().eq(without_goodbye.split_whitespace()))
 }
 
 #[test]
