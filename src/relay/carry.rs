@@ -23,6 +23,10 @@ pub const HALF_CLOSED: Duration = Duration::from_secs(60);
 /// How long a client may take to read the last words.
 pub const LAST_WORDS: Duration = Duration::from_secs(30);
 
+/// How long a session that carried much may be still before its buffers are given back. Sooner they would be taken
+/// again and again.
+const STILL: Duration = Duration::from_secs(1);
+
 /// Carries bytes both ways until both sides are done.
 pub(super) fn pass_through(
     reactor: &mut Reactor,
@@ -46,10 +50,18 @@ pub(super) fn pass_through(
             break;
         }
         let until = downward.done.then(|| idle_since + HALF_CLOSED);
-        buffer = Vec::new();
-        if !reactor.wait([Some(client), Some(server), None], until)? {
+        let large = buffer.len() > PIECE;
+        if !large {
+            buffer = Vec::new();
+        }
+        let still = large.then(|| Instant::now() + STILL);
+        if reactor.wait([Some(client), Some(server), None], still.into_iter().chain(until).min())? {
+            continue;
+        }
+        if until.is_some_and(|until| Instant::now() >= until) {
             break;
         }
+        buffer = Vec::new();
     }
     report.carried(upward.count, downward.count);
     Ok(())
@@ -105,7 +117,7 @@ impl Stream {
             Ok(Heard::Nothing) => Ok(false),
             Ok(Heard::Bytes(count)) => {
                 self.count += count as u64;
-                if count >= CHUNK && !self.widened {
+                if count >= PIPE && !self.widened {
                     self.widen(from, to);
                 }
                 Ok(true)
@@ -170,7 +182,7 @@ impl Stream {
 }
 
 /// By way of a buffer that is large only once it was full: few sessions carry much, and pages that are not touched cost
-/// nothing. While nothing comes there is none: an idle session shall be small.
+/// nothing.
 fn copy(from: &mut Side, to: &mut Side, buffer: &mut Vec<u8>) -> io::Result<Heard> {
     if buffer.is_empty() {
         buffer.resize(PIECE, 0);
@@ -179,18 +191,23 @@ fn copy(from: &mut Side, to: &mut Side, buffer: &mut Vec<u8>) -> io::Result<Hear
     if let Heard::Bytes(count) = heard {
         to.write(buffer.get(..count).unwrap_or_default());
         if count == buffer.len() {
-            buffer.resize(CHUNK, 0);
+            *buffer = vec![0; CHUNK];
         }
     }
     Ok(heard)
 }
 
-/// The most bytes read at a time: what a pipe holds, and four records of TLS.
-const CHUNK: usize = 64 * 1024;
+/// The most bytes read at a time. So large a buffer is a mapping of its own: its pages are there once they are used,
+/// and gone when it is given back; and the copies of rustls stay clear of each other in the heap (some processors are
+/// four times slower where the ends of their addresses meet).
+const CHUNK: usize = 256 * 1024;
+
+/// What a pipe holds.
+const PIPE: usize = 64 * 1024;
 
 /// What a pipe holds that carries much, and what an unprivileged one may hold at most unless the administrator says
 /// otherwise.
-const WIDE_PIPE: usize = 1024 * 1024;
+const WIDE_PIPE: usize = 256 * 1024;
 
 /// The most bytes moved by one splice(2); a pipe holds 64 KiB unless it was enlarged.
 const SPLICE: usize = 1024 * 1024;
