@@ -19,7 +19,7 @@ pub(crate) struct Source {
 const SKIPPED: &[&str] = &["HELP", "SYNOPSIS", "VERSION"];
 
 /// Limits that are called neither MAX nor are times.
-const LIMITS: &[&str] = &["PIECE", "CHUNK", "SPLICE"];
+const LIMITS: &[&str] = &["PIECE", "CHUNK", "SPLICE", "PIPE", "WIDE_PIPE"];
 
 /// All files below these directories.
 pub(crate) fn sources(directories: &[&str]) -> Vec<Source> {
