@@ -250,11 +250,11 @@ impl House {
     }
 }
 
-/// What lies in a directory.
+/// What lies in a directory. The server may still be at work there: what it takes away meanwhile does not count.
 fn files(directory: &Path) -> Vec<String> {
     let mut names: Vec<_> = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()).collect();
     names.sort();
-    names.iter().map(|name| fs::read_to_string(name).unwrap().replace('\r', "")).collect()
+    names.iter().filter_map(|name| fs::read_to_string(name).ok()).map(|text| text.replace('\r', "")).collect()
 }
 
 /// Makes this file, and all in it if it is a directory, this user's.
