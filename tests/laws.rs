@@ -2,6 +2,8 @@
 
 mod support;
 
+use std::path::Path;
+
 use support::backend::Backend;
 use support::certificates::Site;
 use support::peer::Peer;
@@ -188,18 +190,28 @@ fn law_8_encryption_asked_for_is_never_silently_dropped() {
 #[test]
 fn law_9_the_key_never_exists_in_the_process_that_reads_the_network() {
     let site = Site::new();
-    let mut session = Wrapper::respawn(&site).start();
+    the_key_is_with_the_keeper_alone(&site, &site.key());
+    // However the key is written, no copy of it is left behind.
+    for form in [&["ec"][..], &["ec", "-outform", "DER"], &["pkey", "-outform", "DER"]] {
+        the_key_is_with_the_keeper_alone(&site, &site.key_by_openssl(form));
+    }
+    let ed25519 = Site::with_key(&rcgen::PKCS_ED25519);
+    the_key_is_with_the_keeper_alone(&ed25519, &ed25519.key());
+}
+
+fn the_key_is_with_the_keeper_alone(site: &Site, key: &Path) {
+    let mut session = Wrapper::respawn(site).env("KEYFILE", key).start();
     let _plaintext_server = session.opening();
     session.client.says("STARTTLS\r\n");
     // Both processes wait for the ClientHello, and the key has been read.
     session.client.hears(GO_AHEAD);
     let keeper = session.wrapper.pid();
-    let scalar = site.private_scalar();
-    let limbs: Vec<u8> = scalar.iter().rev().copied().collect();
-    let holds = |pid| proc::memory_holds(pid, &scalar) || proc::memory_holds(pid, &limbs);
+    let secret = site.secret();
+    let limbs: Vec<u8> = secret.iter().rev().copied().collect();
+    let holds = |pid| proc::memory_holds(pid, &secret) || proc::memory_holds(pid, &limbs);
     assert!(holds(keeper), "the keeper has the key");
     assert!(!holds(proc::session_of(keeper)), "the session has not");
-    tls::Client::new(&site).shake(&mut session.client).expect("the key is the right one");
+    tls::Client::new(site).shake(&mut session.client).expect("the key is the right one");
     let mut server = session.fresh_server();
     exchange(&mut session.client, &mut server, "EHLO laptop\r\n", "250 fresh.example\r\n");
     assert!(!holds(proc::session_of(keeper)), "nor after the handshake");

@@ -86,7 +86,7 @@ fn nothing_is_left_running_and_no_descriptor_is_left_non_blocking() {
         let mut session = Wrapper::respawn(&site).start();
         let server = session.opening();
         way(&mut session, &site, server);
-        session.client.take_transport();
+        session.vanish();
         session.wrapper.wait();
         assert_eq!(proc::group(session.wrapper.pid()), [0_u32; 0]);
         assert!(!fcntl_getfl(session.shared.as_fd()).unwrap().contains(OFlags::NONBLOCK));

@@ -95,11 +95,13 @@ impl Site {
         site
     }
 
-    /// The number that is the secret of a P-256 key, most significant byte first (RFC 5915 section 3, in PKCS#8).
-    pub(crate) fn private_scalar(&self) -> [u8; 32] {
+    /// The 32 bytes that are the secret of a P-256 key (RFC 5915 section 3; most significant first) or an Ed25519 key
+    /// (RFC 8410 section 7).
+    pub(crate) fn secret(&self) -> [u8; 32] {
         let der = self.key.secret_der();
-        let before = memchr::memmem::find(der, b"\x02\x01\x01\x04\x20").expect("an ECPrivateKey");
-        *der[before + 5..].first_chunk().unwrap()
+        let find = |before: &[u8]| memchr::memmem::find(der, before).map(|at| at + before.len());
+        let at = find(b"\x02\x01\x01\x04\x20").or_else(|| find(b"\x04\x22\x04\x20")).expect("a key of these kinds");
+        *der[at..].first_chunk().unwrap()
     }
 
     /// The trust anchor's file.
