@@ -1,5 +1,7 @@
 //! The laws, one test each, over real descriptors with real TLS. The test is client, prog and TLS server.
 
+#![allow(clippy::expect_used, reason = "a test that fails panics")]
+
 mod support;
 
 use std::path::Path;
