@@ -195,6 +195,8 @@ struct Player<'a> {
     client: VecDeque<u8>,
     server: VecDeque<u8>,
     turns: VecDeque<Vec<u8>>,
+    /// The plaintext server's, while a backend is heard.
+    plain: (VecDeque<u8>, VecDeque<Vec<u8>>),
     stage: usize,
     tries: usize,
     closed: bool,
@@ -210,6 +212,7 @@ impl<'a> Player<'a> {
             client: script.client[0].iter().copied().collect(),
             server: VecDeque::new(),
             turns: VecDeque::new(),
+            plain: Default::default(),
             stage: 0,
             tries: 0,
             closed: false,
@@ -309,7 +312,7 @@ impl<'a> Player<'a> {
         self.played.events.push(format!("{} after {} and {}", name(&order), heard.client.len(), heard.server.len()));
         match order {
             Order::Prepare => self.prepare(),
-            Order::DropBackend => self.server.clear(),
+            Order::DropBackend => self.drop_backend(),
             Order::Upgrade(surplus) => self.upgrade(surplus.into_bytes()),
             Order::Respawn => self.begin_server(1),
             Order::PassThrough { to_server, to_client } => {
@@ -330,20 +333,22 @@ impl<'a> Player<'a> {
         self.tries += 1;
         let available = !self.script.unavailable || self.tries > 1;
         if available && !self.script.rules.respawn {
-            let plain = (std::mem::take(&mut self.server), std::mem::take(&mut self.turns));
+            self.plain = (std::mem::take(&mut self.server), std::mem::take(&mut self.turns));
             self.begin_server(1);
             self.session.prepared(true);
             while self.session.backend_room() > 0 && self.hear() {}
             if self.session.backend_room() > 0 {
                 self.session.backend_failed();
-            }
-            // A backend that did not come to serve leaves the plaintext server in charge.
-            if self.session.client_room() > 0 || self.session.server_room() > 0 {
-                (self.server, self.turns) = plain;
+                self.drop_backend();
             }
         } else {
             self.session.prepared(available);
         }
+    }
+
+    /// The plaintext server stays in charge.
+    fn drop_backend(&mut self) {
+        (self.server, self.turns) = std::mem::take(&mut self.plain);
     }
 
     /// Law 2: the go-ahead is the last plaintext byte, nothing is pending, and nothing more is wanted.
