@@ -9,16 +9,15 @@ mod pure;
 
 use std::collections::BTreeSet;
 
-use play::{Dialogue, Event, Mode, corpus};
-use pure::{Cut, Failure, Report, Way};
+use play::way::{Failure, MODES};
+use play::{Dialogue, Mode, corpus};
+use pure::{Cut, Report, Way};
 use starttls_protocols::line::MAX_LINE;
 use starttls_protocols::{Offer, PROTOCOLS, Policy, Sentence};
 use starttls_wrapper::dialogue::{MAX_BYTES, MAX_COMMANDS};
 use starttls_wrapper::session::{Order, Outcome, Replayed, Rules, Session};
 
-const MODES: [Mode; 2] = [Mode::Respawn, Mode::HostPort];
 const CUTS: [Cut; 3] = [Cut::Whole, Cut::Bytes, Cut::Pipelined];
-const FAILURES: [Failure; 3] = [Failure::Unreachable, Failure::Refuses, Failure::Closes];
 
 fn play_corpus(cut: Cut) {
     for dialogue in corpus() {
@@ -29,8 +28,7 @@ fn play_corpus(cut: Cut) {
 }
 
 fn play_failures(dialogue: &Dialogue, mode: Mode, cut: Cut) {
-    let fails = dialogue.steps.iter().any(|step| step.event == Event::Unavailable);
-    for failure in FAILURES.iter().take(if fails { FAILURES.len() } else { 1 }) {
+    for failure in dialogue.failures() {
         let report = pure::play(dialogue, Way { mode, cut, failure: *failure }, PROTOCOLS);
         let met = report.and_then(|report| report.protocol);
         assert!(met.is_none_or(|met| met == dialogue.protocol), "{} was taken for {met:?}", dialogue.name);

@@ -6,6 +6,8 @@
 use std::fs;
 use std::path::Path;
 
+pub(crate) mod way;
+
 /// One file of the corpus.
 #[derive(Debug)]
 pub(crate) struct Dialogue {
@@ -50,6 +52,8 @@ pub(crate) enum Mode {
 /// Something happens, and because of it the parties hear something. It is over when they have heard it.
 #[derive(Debug)]
 pub(crate) struct Step {
+    /// Where it stands in the file, counted from 1.
+    pub(crate) line: usize,
     /// What happens.
     pub(crate) event: Event,
     /// What the client hears because of it.
@@ -114,6 +118,12 @@ fn stem(path: &Path) -> String {
 }
 
 impl Dialogue {
+    /// The file and the line of a step, as compilers name them.
+    pub(crate) fn place(&self, at: usize) -> String {
+        let line = self.steps.get(at).map_or(1, |step| step.line);
+        format!("tests/dialogues/{}/{}.txt:{line}", self.protocol, self.name)
+    }
+
     /// Reads a dialogue.
     ///
     /// # Panics
@@ -126,21 +136,21 @@ impl Dialogue {
             if line.is_empty() || line.starts_with('#') {
                 continue;
             }
-            let read = dialogue.line(line, &mut explicit);
+            let read = dialogue.line(number + 1, line, &mut explicit);
             read.unwrap_or_else(|| panic!("{protocol}/{name}.txt:{}: not in the notation: {line}", number + 1));
         }
         dialogue
     }
 
-    fn line(&mut self, line: &str, explicit: &mut bool) -> Option<()> {
+    fn line(&mut self, number: usize, line: &str, explicit: &mut bool) -> Option<()> {
         if let Some(stage) = line.strip_prefix("--- ") {
             *explicit = false;
-            return self.stage(stage);
+            return self.stage(number, stage);
         }
         let bytes = bytes(line.get(1..)?)?;
         match line.get(..1)? {
-            "C" => self.push(Event::Says(Party::Client, bytes?)),
-            "S" => self.push(Event::Says(Party::Server, bytes?)),
+            "C" => self.push(number, Event::Says(Party::Client, bytes?)),
+            "S" => self.push(number, Event::Says(Party::Server, bytes?)),
             small => {
                 let step = self.steps.last_mut()?;
                 if !std::mem::replace(explicit, true) {
@@ -160,11 +170,11 @@ impl Dialogue {
         Some(())
     }
 
-    fn stage(&mut self, stage: &str) -> Option<()> {
+    fn stage(&mut self, number: usize, stage: &str) -> Option<()> {
         if let Some(words) = stage.strip_prefix("options: ") {
             return self.options.read(words);
         }
-        self.push(match stage {
+        let event = match stage {
             "no key" => {
                 self.options.no_key = true;
                 return Some(());
@@ -177,18 +187,19 @@ impl Dialogue {
             "time passes" => Event::TimePasses,
             "closed" => Event::Closed,
             _ => Event::NotTls(unescaped(stage.strip_prefix("not TLS: ")?)?),
-        });
+        };
+        self.push(number, event);
         Some(())
     }
 
     /// Until small letters say otherwise, the other side hears what is said.
-    fn push(&mut self, event: Event) {
+    fn push(&mut self, line: usize, event: Event) {
         let (client_hears, server_hears) = match &event {
             Event::Says(Party::Client, bytes) => (Vec::new(), bytes.clone()),
             Event::Says(Party::Server, bytes) => (bytes.clone(), Vec::new()),
             _ => Default::default(),
         };
-        self.steps.push(Step { event, client_hears, server_hears });
+        self.steps.push(Step { line, event, client_hears, server_hears });
     }
 }
 

@@ -6,7 +6,8 @@ use std::mem::take;
 use starttls_protocols::{Offer, Protocol};
 use starttls_wrapper::session::{Order, Outcome, Replayed, Rules, Session};
 
-use crate::play::{Dialogue, Event, Mode, Party, Step};
+use crate::play::way::{Failure, refusal};
+use crate::play::{Dialogue, Event, Mode, Party};
 
 /// One of the ways to play a dialogue.
 #[derive(Clone, Copy, Debug)]
@@ -27,17 +28,6 @@ pub(crate) enum Cut {
     Pipelined,
 }
 
-/// Why the TLS server is not available, where it is not.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Failure {
-    /// It cannot be reached, or the key cannot be read.
-    Unreachable,
-    /// Its greeting is a refusal.
-    Refuses,
-    /// It closes before it has greeted, or does not greet in time.
-    Closes,
-}
-
 /// What the dialogue does not show.
 #[derive(Debug)]
 pub(crate) struct Report {
@@ -52,7 +42,7 @@ pub(crate) struct Report {
 /// # Panics
 /// Where a side hears anything else than the dialogue says.
 pub(crate) fn play(dialogue: &Dialogue, way: Way, protocols: &'static [Protocol]) -> Option<Report> {
-    if dialogue.options.mode.is_some_and(|mode| mode != way.mode) {
+    if !dialogue.is_for(way.mode) {
         return None;
     }
     let mut player = Player::new(dialogue, way, protocols);
@@ -145,7 +135,7 @@ impl<'a> Player<'a> {
     fn happens(&mut self, event: &'a Event) {
         match event {
             Event::Says(Party::Client, bytes) if self.way.cut != Cut::Pipelined => self.client_says(self.at, bytes),
-            Event::Says(Party::Server, bytes) if !self.backend_greets(self.at) => {
+            Event::Says(Party::Server, bytes) if !self.greets_before(self.at) => {
                 assert!(
                     self.respawned || self.way.mode != Mode::Respawn || !self.inside(),
                     "{} no server",
@@ -283,7 +273,7 @@ impl<'a> Player<'a> {
         self.session.prepared(available || self.fails_late());
         match self.way.failure {
             _ if self.way.mode == Mode::Respawn => {}
-            _ if available => self.backend.extend(self.backend_greeting()),
+            _ if available => self.backend.extend(self.dialogue.greeting_inside()),
             Failure::Unreachable => {}
             Failure::Refuses => self.backend.extend(refusal(&self.dialogue.protocol)),
             Failure::Closes => self.session.backend_failed(),
@@ -295,25 +285,9 @@ impl<'a> Player<'a> {
         self.way.mode == Mode::HostPort && self.way.failure != Failure::Unreachable
     }
 
-    /// What the server says first inside TLS; if the dialogue does not come to that, what the first server said.
-    fn backend_greeting(&self) -> Vec<u8> {
-        let is_tls = |step: &Step| matches!(step.event, Event::Tls { .. });
-        let tls = self.dialogue.steps.iter().position(is_tls).map_or(0, |at| at + 1);
-        let steps = self.dialogue.steps.iter().skip(tls);
-        let greeting = steps.map_while(|step| match &step.event {
-            Event::Says(Party::Server, bytes) => Some(bytes.as_slice()),
-            _ => None,
-        });
-        greeting.collect::<Vec<_>>().concat()
-    }
-
-    /// Whether this step is a piece of the greeting inside TLS, said before the go-ahead.
-    fn backend_greets(&self, at: usize) -> bool {
-        let says = |step: &&Step| matches!(step.event, Event::Says(Party::Server, _));
-        let before = self.dialogue.steps.iter().take(at + 1).rev();
-        let mut before = before.skip_while(says);
-        let tls = before.next().is_some_and(|step| matches!(step.event, Event::Tls { .. }));
-        self.way.mode == Mode::HostPort && tls && self.dialogue.steps.get(at).as_ref().is_some_and(says)
+    /// Whether this step is said by a server that has greeted before the go-ahead.
+    fn greets_before(&self, at: usize) -> bool {
+        self.way.mode == Mode::HostPort && self.dialogue.greets_inside(at)
     }
 
     fn inside(&self) -> bool {
@@ -326,7 +300,7 @@ impl<'a> Player<'a> {
 
     fn compare(&self) {
         // A server reached before the go-ahead has greeted in full, a pipelining client is answered ahead of its turn.
-        let ahead = self.backend_greets(self.at + 1);
+        let ahead = self.greets_before(self.at + 1);
         if self.way.cut != Cut::Pipelined && !ahead {
             self.compare_exactly();
         }
@@ -338,8 +312,7 @@ impl<'a> Player<'a> {
     }
 
     fn here(&self) -> String {
-        let Dialogue { protocol, name, .. } = self.dialogue;
-        format!("{protocol}/{name}, {:?}, step {}, {:?}:", self.way, self.at + 1, self.event(self.at))
+        format!("{}: {:?}, {:?}:", self.dialogue.place(self.at), self.way, self.event(self.at))
     }
 
     fn finish(self) -> Report {
@@ -359,8 +332,7 @@ impl<'a> Player<'a> {
 
 fn rules(dialogue: &Dialogue, way: Way, protocols: &'static [Protocol]) -> Rules {
     let options = &dialogue.options;
-    // LMTP greets as SMTP does, so it is chosen by name only.
-    let name = options.protocol.as_deref().or((dialogue.protocol == "lmtp").then_some("lmtp"));
+    let name = dialogue.named_protocol();
     Rules {
         protocols,
         protocol: protocols.iter().find(|protocol| Some(protocol.name) == name).copied(),
@@ -374,16 +346,6 @@ fn rules(dialogue: &Dialogue, way: Way, protocols: &'static [Protocol]) -> Rules
         respawn: way.mode == Mode::Respawn,
         implicit: options.implicit,
         transcript: false,
-    }
-}
-
-fn refusal(protocol: &str) -> &'static [u8] {
-    match protocol {
-        "pop3" => b"-ERR busy\r\n",
-        "imap" => b"* BYE busy\r\n",
-        "sieve" => b"BYE \"busy\"\r\n",
-        "nntp" => b"400 busy\r\n",
-        _ => b"421 busy\r\n",
     }
 }
 
