@@ -106,7 +106,7 @@ impl<'a> Relay<'a> {
         }
         if self.serve()? {
             self.look_for_cuts();
-            self.server = None;
+            self.leave_server();
             carry::close(&mut self.reactor, &mut self.client)?;
         }
         self.report.write(self.config.verbosity, self.session.protocol(), self.session.replayed());
@@ -287,6 +287,13 @@ impl<'a> Relay<'a> {
     fn drop_server(&mut self) {
         if let Some(server) = self.server.take() {
             self.reactor.deregister(&server);
+        }
+    }
+
+    /// A TLS server that has not been told yet hears close_notify (RFC 8446 section 6.1), unless the client broke TLS.
+    fn leave_server(&mut self) {
+        if let Some(mut server) = self.server.take() {
+            if self.client.is_broken() { server.cut() } else { server.shut() }
         }
     }
 
