@@ -51,6 +51,12 @@ pub(crate) fn ticks(pid: u32) -> u64 {
     fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
 }
 
+/// Whether a process waits, or has ended.
+pub(crate) fn is_asleep(pid: u32) -> bool {
+    let Ok(stat) = fs::read_to_string(format!("/proc/{pid}/stat")) else { return true };
+    stat.rsplit(')').next().is_some_and(|fields| matches!(fields.as_bytes(), [b' ', b'S' | b'Z' | b'X', ..]))
+}
+
 /// Who is alive in this process group.
 pub(crate) fn group(id: u32) -> Vec<u32> {
     let mut alive = Vec::new();
