@@ -36,9 +36,9 @@ pub struct Keeper<'a> {
     /// What the client is shown.
     identity: Option<Identity>,
     /// What the backend is shown.
+    own: Option<Identity>,
     /// The client's descriptors; nothing is read from them.
     client: Option<Client>,
-    own: Option<Identity>,
     /// Who may vouch for the client.
     authorities: Option<OwnedFd>,
     prog: Option<Child>,
