@@ -47,6 +47,20 @@ fn a_client_with_alpn_must_name_the_protocol() {
     }
 }
 
+/// There was no STARTTLS that it could stand behind.
+#[test]
+fn plaintext_where_tls_begins_at_once_is_called_so() {
+    let site = Site::new();
+    let mut session = Wrapper::bare(&[]).option("--implicit").site(&site).start();
+    session.client.says("EHLO laptop\r\n");
+    assert_eq!(session.client.hears_rest().first(), Some(&21), "an alert");
+    assert!(session.has_no_further_server());
+    let client = session.client_name();
+    let end = session.end();
+    let warning = format!("starttls-wrapper: warning: {client} sent 13 bytes of plaintext in place of TLS\n");
+    assert_eq!((end.status, end.log), (98, warning));
+}
+
 #[test]
 fn tls_1_2_and_1_3_are_spoken() {
     let site = Site::new();

@@ -84,6 +84,9 @@ impl Relay<'_> {
         message::warning(
             self.config.verbosity,
             match why.kind() {
+                _ if crate::tls::is_no_tls(why) && self.config.implicit => {
+                    format!("{client} sent {received} bytes of plaintext in place of TLS")
+                }
                 _ if crate::tls::is_no_tls(why) => {
                     format!("{client} sent {received} bytes of plaintext behind STARTTLS")
                 }
