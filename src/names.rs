@@ -32,6 +32,8 @@ pub struct Names {
     level: Level,
     default: Option<Files>,
     named: BTreeMap<String, Files>,
+    /// What the default identity wants, if there is none.
+    missing: &'static str,
     /// A name of which only the key or only the certificate is set.
     unpaired: Option<String>,
 }
@@ -59,7 +61,12 @@ impl Names {
                 chains.insert(name, value);
             }
         }
-        let mut names = Self { level, ..Default::default() };
+        let missing = match (keys.contains_key(""), chains.contains_key("")) {
+            (true, _) => "CERTFILE is not set: STARTTLS cannot be offered",
+            (_, true) => "KEYFILE is not set: STARTTLS cannot be offered",
+            _ => "KEYFILE and CERTFILE are not set: STARTTLS cannot be offered",
+        };
+        let mut names = Self { level, missing, ..Default::default() };
         for (name, key) in keys {
             match chains.remove(&name) {
                 Some(chain) if name.is_empty() => names.default = Some(Files { key: key.into(), chain: chain.into() }),
@@ -88,7 +95,7 @@ impl Names {
             return Err(Error::TlsConfig(what));
         }
         if self.default.is_none() && self.level != Level::Required {
-            return Err(Error::TlsConfig("KEYFILE and CERTFILE are not set: STARTTLS cannot be offered".into()));
+            return Err(Error::TlsConfig(self.missing.into()));
         }
         if self.default.is_none() && self.named.is_empty() {
             return Err(Error::TlsConfig("no KEYFILE:name is set, which -k 2 wants".into()));

@@ -80,6 +80,17 @@ fn require_tls_without_a_key_is_fatal() {
 }
 
 #[test]
+fn the_one_of_key_and_certificate_that_is_missing_is_named() {
+    let site = Site::new();
+    for (set, file, missing) in [("KEYFILE", site.key(), "CERTFILE"), ("CERTFILE", site.cert(), "KEYFILE")] {
+        let environment = [(set, file.to_str().unwrap())];
+        for options in [&["-r", "--respawn", "true"][..], &["-k", "0", "--implicit", "true"]] {
+            says(options, &environment, 96, &format!("fatal: {missing} is not set: STARTTLS cannot be offered\n"));
+        }
+    }
+}
+
+#[test]
 fn help_and_version_go_to_standard_output() {
     for (option, start) in
         [("--help", "usage: starttls-wrapper [options] [--] host port prog...\n"), ("--version", VERSION)]
