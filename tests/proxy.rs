@@ -128,6 +128,35 @@ fn a_backend_that_fails_after_the_handshake_is_told_of_inside() {
     assert_eq!(session.end().status, 111);
 }
 
+/// It is reached twice; that it has no TLS is told once.
+#[test]
+fn a_backend_without_tls_is_warned_of_once() {
+    let (site, backend) = (Site::new(), Backend::new());
+    let wrapper = Wrapper::backend(&site, backend.port()).options(&["--proxy-protocol", "v2"]);
+    let mut session = wrapper.options(&["--backend-tls", "opportunistic"]).start();
+    let _plaintext_server = session.opening();
+    session.client.says("STARTTLS\r\n");
+    let reach = || {
+        let mut asked = backend.accept();
+        header(&mut asked);
+        let mut asked = Peer::tcp(asked);
+        asked.says("220 inner.example ESMTP\r\n");
+        asked.hears("EHLO localhost\r\n");
+        asked.says("500 what\r\n");
+        let mut plain = backend.accept();
+        header(&mut plain);
+        Peer::tcp(plain)
+    };
+    reach().says("220 inner.example ESMTP\r\n");
+    session.client.hears(GO_AHEAD);
+    tls::Client::new(&site).shake(&mut session.client).expect("the wrapper shakes hands");
+    let mut server = reach();
+    speaks_inside(&mut session, &mut server);
+    drop(server);
+    let log = session.end().log;
+    assert_eq!(log.matches("warning: going on in plaintext with localhost port ").count(), 1, "{log}");
+}
+
 #[test]
 fn a_server_that_is_connected_is_told_before_and_after_starttls() {
     let (site, server) = (Site::new(), Backend::new());

@@ -81,8 +81,10 @@ impl Relay<'_> {
             Err(why) if backend.tls == BackendTls::Opportunistic && why.kind() == io::ErrorKind::Unsupported => {
                 // Law 8: this is the one way into plaintext that was not asked for by name, so it is told. The
                 // connection is a fresh one: what was said on the old one was this program's.
-                let what = format!("going on in plaintext with {}: {}", backend.address, Why(&why));
-                message::warning(self.config.verbosity, what);
+                if !self.report.is_in_plaintext() {
+                    let what = format!("going on in plaintext with {}: {}", backend.address, Why(&why));
+                    message::warning(self.config.verbosity, what);
+                }
                 self.drop_backend();
                 self.reach_by(backend, BackendTls::None, until)
             }

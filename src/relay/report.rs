@@ -77,6 +77,11 @@ impl Report {
         self.backend = Some(backend);
     }
 
+    /// The backend was reached without TLS.
+    pub(super) fn is_in_plaintext(&self) -> bool {
+        self.backend == Some("plaintext")
+    }
+
     /// A side broke TLS, or left without a word where that is an error.
     pub(super) fn cut(&mut self) {
         self.cut = true;
