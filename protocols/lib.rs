@@ -175,7 +175,7 @@ pub enum Sentence {
     Refused,
     /// The line exceeds [`line::MAX_LINE`]; the session ends.
     LineTooLong,
-    /// Inside TLS, the server that should serve the client cannot; the session ends.
+    /// The server that should serve the client cannot: inside TLS, or before its greeting; the session ends.
     Failed,
     /// The wrapper ends a session that did not come to TLS.
     Goodbye,

@@ -118,20 +118,25 @@ impl<'a> Relay<'a> {
         if matches!(self.config.inside, Inside::Itself) {
             return self.provide();
         }
-        if (self.config.implicit || self.start_server()?)
-            && let Next::PassThrough = self.dialogue()?
-        {
+        if !self.config.implicit {
+            self.start_server(None)?;
+        }
+        if let Next::PassThrough = self.dialogue()? {
             self.pass_through()?;
         }
         Ok(true)
     }
 
-    /// False if prog cannot be run; the keeper says why when it ends.
-    fn start_server(&mut self) -> Result<bool, Error> {
-        let Some(mut server) = self.ask_for_side(&Ask::Spawn(None))? else { return Ok(false) };
-        self.introduce(&mut server);
-        self.serve_with(server)?;
-        Ok(true)
+    /// Inside TLS with the variables that tell of it. If there is no server the keeper says why when it ends.
+    fn start_server(&mut self, variables: Option<Vec<String>>) -> Result<(), Error> {
+        match self.ask_for_side(&Ask::Spawn(variables))? {
+            Some(mut server) => {
+                self.introduce(&mut server);
+                self.serve_with(server)?;
+            }
+            None => self.session.server_failed(),
+        }
+        Ok(())
     }
 
     /// Listens to both sides until the session has heard enough.

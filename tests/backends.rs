@@ -270,6 +270,33 @@ fn connect_to_nobody_ends_the_session_and_says_so() {
     assert!(end.log.contains("fatal: unable to connect to 127.0.0.1 port "), "{}", end.log);
 }
 
+/// With `--protocol` it is known before any greeting what the client understands.
+#[test]
+fn a_client_of_nobody_hears_why_in_the_protocol_that_is_named() {
+    let site = Site::new();
+    let port = ClosedPort::new();
+    let connect = ["--connect", &format!("127.0.0.1:{}", port.number())];
+    let nobody: [(&[&str], &[&str], i32); 2] = [(&connect, &[], 111), (&[], &["/nonexistent/prog"], 127)];
+    for (protocol, sentence) in [
+        ("smtp", "421 4.3.0 Service not available, closing transmission channel\r\n"),
+        ("pop3", "-ERR [SYS/TEMP] Service not available, closing connection\r\n"),
+        ("imap", "* BYE [UNAVAILABLE] Service not available, closing connection\r\n"),
+    ] {
+        for (options, prog, status) in nobody {
+            for begins in ["--respawn", "--implicit"] {
+                let wrapper = Wrapper::bare(&[]).site(&site).options(&[begins, "-p", protocol]).options(options);
+                let mut session = wrapper.start_prog(prog);
+                if begins == "--implicit" {
+                    tls::Client::new(&site).shake(&mut session.client).expect("the wrapper shakes hands");
+                }
+                session.client.hears(sentence);
+                session.client.hears_end();
+                assert_eq!(session.end().status, status, "{protocol} {begins}");
+            }
+        }
+    }
+}
+
 #[test]
 fn stunnel_serves_by_starttls_in_smtp_pop3_and_imap() {
     for (protocol, greeting, word, go_ahead, hello, welcome) in [

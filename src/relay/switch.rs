@@ -99,21 +99,10 @@ impl Relay<'_> {
     /// Begins the server that is told of TLS.
     pub(super) fn respawn(&mut self) -> Result<(), Error> {
         match &self.config.inside {
-            Inside::Respawn | Inside::Itself => self.spawn_inside()?,
+            Inside::Respawn | Inside::Itself => self.start_server(Some(self.variables()))?,
             Inside::Backend(backend) => self.reach_inside(backend)?,
         }
         self.window.tell(&Ask::Release)
-    }
-
-    fn spawn_inside(&mut self) -> Result<(), Error> {
-        match self.ask_for_side(&Ask::Spawn(Some(self.variables())))? {
-            Some(mut server) => {
-                self.introduce(&mut server);
-                self.serve_with(server)?;
-            }
-            None => self.session.server_failed(),
-        }
-        Ok(())
     }
 
     pub(super) fn facts(&self) -> Option<Facts> {

@@ -57,7 +57,7 @@ pub enum Outcome {
     Refused,
     /// `--tls-deadline` passed.
     Deadline,
-    /// The server inside TLS failed, or did not answer in time.
+    /// There was no server, or the one inside TLS failed, or did not answer in time.
     ServerFailed,
 }
 

@@ -85,8 +85,12 @@ impl Session {
         }
     }
 
-    /// The server inside TLS cannot serve: the client hears the goodbye there.
+    /// The server that is to serve now cannot. The client hears the goodbye; before any greeting, if `--protocol` says
+    /// what it understands.
     pub fn server_failed(&mut self) {
+        if self.snooper.is_none() {
+            self.meet(&[]);
+        }
         self.say(Sentence::Failed);
         self.close(Outcome::ServerFailed);
     }
