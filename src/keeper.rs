@@ -42,6 +42,8 @@ pub struct Keeper<'a> {
     /// Who may vouch for the client.
     authorities: Option<OwnedFd>,
     prog: Option<Child>,
+    /// The go-ahead is out.
+    switched: bool,
     /// The plaintext prog, told to end.
     retired: Option<Child>,
     /// Who the client is, if a PROXY header told it.
@@ -96,6 +98,7 @@ impl<'a> Keeper<'a> {
             client: None,
             authorities: None,
             prog: None,
+            switched: false,
             retired: None,
             ends: None,
             left,
@@ -176,6 +179,10 @@ impl<'a> Keeper<'a> {
     /// Forgets the keys and locks itself in: nothing more can be asked.
     fn release(&mut self) -> Result<(), Error> {
         (self.identity, self.own) = (None, None);
+        if self.config.ucspi.is_some() && self.switched {
+            // The UCSPI-TLS server may outlive us, and the flags are as it wants them.
+            self.client = None;
+        }
         self.bury();
         self.config.walls().confine_keeper()
     }
@@ -261,6 +268,7 @@ impl<'a> Keeper<'a> {
     /// Asks the plaintext server to end, beside the end of input that it sees. It has heard harmless words only and
     /// holds no mail, so it loses nothing.
     fn retire(&mut self) {
+        self.switched = true;
         if let Some(prog) = self.prog.take() {
             let _ = kill_process(Pid::from_child(&prog), Signal::TERM);
             self.retired = Some(prog);

@@ -4,8 +4,10 @@
 
 mod support;
 
+use rustix::fs::{OFlags, fcntl_getfl};
 use support::backend::Backend;
 use support::certificates::Site;
+use support::proc;
 use support::program::path_of;
 use support::tls;
 use support::wrapper::{GO_AHEAD, Session, WRAPPER, Wrapper};
@@ -205,6 +207,22 @@ fn our_own_wrapper_asks_us_for_tls() {
     let end = session.end();
     assert_eq!(end.status, 7, "{}", end.log);
     assert_eq!(end.log.matches("outcome=tls identity=kept version=TLSv1.3 ").count(), 2, "{}", end.log);
+}
+
+/// Whoever speaks TLS for us goes on with the connection when we are gone.
+#[test]
+fn the_connection_is_left_as_the_server_that_started_us_wants_it() {
+    let site = Site::new();
+    // A shell between them, which holds the pipes when the inner one is gone, and then stops.
+    let between = ["/bin/sh", "-c", "\"$@\"; kill -STOP $$", "sh", WRAPPER, "--respawn"];
+    let mut session = provider(&site).start_between(&[], &between);
+    let _plaintext_server = session.opening();
+    session.starttls(&tls::Client::new(&site));
+    let shell =
+        proc::children(session.wrapper.pid()).into_iter().find(|pid| proc::status(*pid, "Name") == "sh").unwrap();
+    drop(session.fresh_server());
+    proc::until(|| proc::status(shell, "State").starts_with('T'));
+    assert!(fcntl_getfl(&session.shared).unwrap().contains(OFlags::NONBLOCK));
 }
 
 #[test]
