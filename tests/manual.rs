@@ -8,11 +8,14 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
+#[path = "manual/help.rs"]
+mod help;
 #[path = "manual/page.rs"]
 mod page;
 #[path = "manual/source.rs"]
 mod source;
 
+use help::{is_option, options_of_the_help};
 use page::Page;
 use source::{Source, sources};
 
@@ -172,23 +175,6 @@ fn page_of(source: &Source) -> Page {
     let Ok(rest) = source.path.strip_prefix(root().join("src/bin")) else { return main_page() };
     let name = rest.iter().next().and_then(|name| Path::new(name).file_stem()?.to_str()).expect("a program's name");
     Page::read(&root().join(format!("man/{name}.8")))
-}
-
-fn options_of_the_help() -> BTreeSet<String> {
-    let help = Command::new(env!("CARGO_BIN_EXE_starttls-wrapper")).arg("--help").output().expect("it runs");
-    let help = String::from_utf8(help.stdout).expect("UTF-8");
-    let of_line = |line: &str| {
-        // The options stand before two spaces; what follows is prose.
-        let head = line.trim_start().split("  ").next().unwrap_or_default().to_owned();
-        let options = head.split([' ', ',']).map(str::to_owned).filter(|word| is_option(word));
-        options.collect::<Vec<_>>()
-    };
-    help.lines().filter(|line| line.trim_start().starts_with('-') && line.starts_with(' ')).flat_map(of_line).collect()
-}
-
-fn is_option(word: &str) -> bool {
-    let name = word.strip_prefix("--").or_else(|| word.strip_prefix('-').filter(|letter| letter.len() == 1));
-    name.is_some_and(|name| !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-'))
 }
 
 /// Two words at least.

@@ -9,7 +9,7 @@ use std::net::TcpStream;
 use std::process::{Command, Stdio};
 
 use starttls_wrapper::proxy::{self, Certificate, Ends, Header, MAX_HEADER, MAX_V1, Tls, Version};
-use support::backend::Backend;
+use support::backend::{Backend, header};
 use support::certificates::Site;
 use support::peer::Peer;
 use support::program::path_of;
@@ -18,21 +18,6 @@ use support::tls;
 use support::wrapper::{GO_AHEAD, Session, Wrapper};
 
 const PROXY_ENV: &str = env!("CARGO_BIN_EXE_proxy-env");
-
-/// Reads a header as a receiver does, and nothing behind it.
-fn header(peer: &mut impl std::io::Read) -> Header {
-    let mut seen = Vec::new();
-    loop {
-        match proxy::missing(&seen).expect("it is a header") {
-            0 => return proxy::parse(&seen).expect("it is a header"),
-            missing => {
-                let mut piece = vec![0; missing];
-                peer.read_exact(&mut piece).expect("the header comes");
-                seen.extend(piece);
-            }
-        }
-    }
-}
 
 fn ends(session: &Session) -> Ends {
     Ends { client: session.shared.peer_addr().unwrap(), server: session.shared.local_addr().unwrap() }

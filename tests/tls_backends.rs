@@ -7,25 +7,8 @@ mod support;
 
 use support::backend::Backend;
 use support::certificates::{Flaw, Site};
-use support::program::program;
 use support::tls::{self, Client, TLS12, TLS13};
 use support::wrapper::{GO_AHEAD, NOT_AVAILABLE, Wrapper};
-
-/// The pin of a site's key, made as the manual of curl says.
-fn pin(site: &Site) -> String {
-    let [public, der, digest] = ["public.pem", "public.der", "digest"].map(|name| site.dir.file(name));
-    let cert = site.cert();
-    let steps = [
-        vec!["x509", "-in", cert.to_str().unwrap(), "-pubkey", "-noout", "-out", public.to_str().unwrap()],
-        vec!["pkey", "-pubin", "-in", public.to_str().unwrap(), "-outform", "der", "-out", der.to_str().unwrap()],
-        vec!["dgst", "-sha256", "-binary", "-out", digest.to_str().unwrap(), der.to_str().unwrap()],
-    ];
-    for step in steps {
-        assert!(program("openssl").args(&step).status().unwrap().success(), "openssl {step:?}");
-    }
-    let base64 = program("openssl").args(["enc", "-base64", "-in"]).arg(&digest).output().unwrap().stdout;
-    format!("sha256//{}", String::from_utf8(base64).unwrap().trim())
-}
 
 #[test]
 fn a_backend_is_what_its_chain_its_name_and_its_pin_prove() {
@@ -35,7 +18,7 @@ fn a_backend_is_what_its_chain_its_name_and_its_pin_prove() {
         (Site::flawed(Flaw::Untrusted), Site::flawed(Flaw::Expired), Site::flawed(Flaw::WrongName));
     let ca = site.ca().to_str().unwrap().to_owned();
     let ca = ["--backend-ca", &ca];
-    let pins = [&good, &foreign, &expired, &misnamed].map(pin);
+    let pins = [&good, &foreign, &expired, &misnamed].map(Site::pin);
     let [good_pin, foreign_pin, expired_pin, misnamed_pin] = pins.each_ref().map(|pin| ["--backend-pin", pin]);
     let either = format!("{};{}", pins[1], pins[0]);
     let rows: &[(&str, &Site, Vec<&str>, Option<&str>)] = &[

@@ -39,7 +39,7 @@ impl Page {
     /// The environment variables that have an item.
     pub(crate) fn variables(&self) -> BTreeSet<String> {
         let items = self.items("ENVIRONMENT");
-        let words = items.iter().flat_map(|item| item.split([' ', ':']));
+        let words = items.iter().flat_map(|item| item.split(' '));
         words.filter(|word| !["Ev", ","].contains(word)).map(str::to_owned).collect()
     }
 

@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 
 use rustix::net::{AddressFamily, SocketType, bind, getsockname, socket};
+use starttls_wrapper::proxy::{self, Header};
 
 use super::certificates::Site;
 use super::peer::Peer;
@@ -58,6 +59,21 @@ impl Backend {
     /// Whether nobody has connected that was not [accepted](Self::accept).
     pub(crate) fn is_untouched(&self) -> bool {
         !readable(&self.listener, std::time::Duration::ZERO)
+    }
+}
+
+/// Reads a PROXY header as a receiver does, and nothing behind it.
+pub(crate) fn header(peer: &mut impl Read) -> Header {
+    let mut seen = Vec::new();
+    loop {
+        match proxy::missing(&seen).expect("it is a header") {
+            0 => return proxy::parse(&seen).expect("it is a header"),
+            missing => {
+                let mut piece = vec![0; missing];
+                peer.read_exact(&mut piece).expect("the header comes");
+                seen.extend(piece);
+            }
+        }
     }
 }
 

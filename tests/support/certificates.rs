@@ -104,6 +104,22 @@ impl Site {
         *der[at..].first_chunk().unwrap()
     }
 
+    /// The pin of a site's key, made as the manual of curl says.
+    pub(crate) fn pin(&self) -> String {
+        let [public, der, digest] = ["public.pem", "public.der", "digest"].map(|name| self.dir.file(name));
+        let cert = self.cert();
+        let steps = [
+            vec!["x509", "-in", cert.to_str().unwrap(), "-pubkey", "-noout", "-out", public.to_str().unwrap()],
+            vec!["pkey", "-pubin", "-in", public.to_str().unwrap(), "-outform", "der", "-out", der.to_str().unwrap()],
+            vec!["dgst", "-sha256", "-binary", "-out", digest.to_str().unwrap(), der.to_str().unwrap()],
+        ];
+        for step in steps {
+            assert!(program("openssl").args(&step).status().unwrap().success(), "openssl {step:?}");
+        }
+        let base64 = program("openssl").args(["enc", "-base64", "-in"]).arg(&digest).output().unwrap().stdout;
+        format!("sha256//{}", String::from_utf8(base64).unwrap().trim())
+    }
+
     /// The trust anchor's file.
     pub(crate) fn ca(&self) -> PathBuf {
         self.dir.file("ca.pem")

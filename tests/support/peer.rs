@@ -76,6 +76,10 @@ impl Peer {
         self.transport.tls().expect("TLS stands")
     }
 
+    pub(crate) fn is_tls(&self) -> bool {
+        self.transport.tls().is_some()
+    }
+
     /// Says this, in one write.
     #[track_caller]
     pub(crate) fn says(&mut self, bytes: impl AsRef<[u8]>) {

@@ -144,6 +144,11 @@ pub(crate) fn accept_over(site: &Site, stream: UnixStream) -> io::Result<Peer> {
     accept_by(site, Peer::unix(stream), WebPkiClientVerifier::no_client_auth(), rustls::ALL_VERSIONS)
 }
 
+/// The same with somebody who was spoken to before.
+pub(crate) fn accept_after(site: &Site, peer: Peer) -> io::Result<Peer> {
+    accept_by(site, peer, WebPkiClientVerifier::no_client_auth(), rustls::ALL_VERSIONS)
+}
+
 fn accept_from(
     site: &Site,
     stream: TcpStream,
