@@ -192,6 +192,10 @@ impl<'a> Keeper<'a> {
         if !std::mem::take(allowed) {
             return Err(refused());
         }
+        if variables.is_some() {
+            // There is one prog at a time, whether the session has asked for the first one's end or not.
+            self.retire();
+        }
         let mut command = self.command();
         for variable in variables.iter().flatten() {
             // A UCSPI-TLS server knows more of TLS than we, and may say what is not the case.
@@ -270,6 +274,7 @@ impl<'a> Keeper<'a> {
     fn retire(&mut self) {
         self.switched = true;
         if let Some(prog) = self.prog.take() {
+            self.bury();
             let _ = kill_process(Pid::from_child(&prog), Signal::TERM);
             self.retired = Some(prog);
         }
@@ -398,4 +403,4 @@ fn refused() -> Error {
 }
 
 /// How often a client may ask for STARTTLS in one session, and be told that TLS is not available.
-const MAX_TRIES: u8 = 16;
+pub const MAX_TRIES: u8 = 16;
