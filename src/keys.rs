@@ -1,4 +1,5 @@
-//! Keys, chains and anchors, from the files an administrator names. Used by the keeper alone.
+//! Keys, chains and anchors, from the files an administrator names. Used by the keeper alone, whose freed memory
+//! is wiped (`src/main.rs`): the file, its base64 and what was decoded leave nothing behind.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -6,7 +7,6 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use rustls_pemfile::Item;
-use zeroize::Zeroizing;
 
 use crate::message::Error;
 use crate::tls::{self, CertificateDer, Identity, PrivateKeyDer};
@@ -149,13 +149,10 @@ fn is_pem(bytes: &[u8]) -> bool {
     memchr::memmem::find(bytes, b"-----BEGIN ").is_some()
 }
 
-/// The whole file, in memory that is wiped when it is dropped: it may be the key's.
-fn read(path: &Path, what: &str) -> Result<Zeroizing<Vec<u8>>, Error> {
-    let mut file = open(path, what)?;
-    // The right size at once: a Vec that grows leaves copies of the key behind.
-    let size = file.metadata().map_or(0, |about| about.len());
-    let mut bytes = Zeroizing::new(Vec::with_capacity(usize::try_from(size).unwrap_or(0) + 1));
-    file.read_to_end(&mut bytes).map_err(|why| unable("read", what, path, why))?;
+/// The whole file.
+fn read(path: &Path, what: &str) -> Result<Vec<u8>, Error> {
+    let mut bytes = Vec::new();
+    open(path, what)?.read_to_end(&mut bytes).map_err(|why| unable("read", what, path, why))?;
     Ok(bytes)
 }
 

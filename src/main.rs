@@ -1,5 +1,6 @@
 //! starttls-wrapper: the story, top to bottom.
 
+use std::alloc::System;
 use std::io::{self, Write};
 use std::os::fd::AsRawFd;
 use std::process::ExitCode;
@@ -16,6 +17,7 @@ use starttls_wrapper::session::{Rules, Session};
 use starttls_wrapper::side::Side;
 use starttls_wrapper::ucspi::{self, Numbers};
 use starttls_wrapper::window::{self, Half, Window};
+use zeroizing_alloc::ZeroAlloc;
 
 fn main() -> ExitCode {
     let invocation = cli::parse(std::env::args_os().skip(1), &|name| std::env::var_os(name));
@@ -106,5 +108,10 @@ fn print(text: &str) -> Result<u8, Error> {
     io::stdout().write_all(text.as_bytes()).map_err(Error::system("write to standard output"))?;
     Ok(0)
 }
+
+/// A key passes through memory of several libraries on its way to aws-lc, which wipes its own; and so do credentials
+/// on theirs.
+#[global_allocator]
+static ALLOCATOR: ZeroAlloc<System> = ZeroAlloc(System);
 
 const VERSION: &str = concat!("starttls-wrapper ", env!("CARGO_PKG_VERSION"), "\n");

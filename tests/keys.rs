@@ -1,5 +1,7 @@
 //! Keys and certificates in every form that administrators have them, and what happens where they are wrong.
 
+#![allow(clippy::expect_used, reason = "a test that fails panics")]
+
 mod support;
 
 use std::fs;
@@ -7,8 +9,9 @@ use std::path::Path;
 
 use rcgen::{PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384, PKCS_ED25519, PKCS_RSA_SHA256, SignatureAlgorithm};
 use support::certificates::Site;
+use support::proc;
 use support::tls::{Client, TLS12, TLS13};
-use support::wrapper::{NOT_AVAILABLE, Wrapper};
+use support::wrapper::{GO_AHEAD, NOT_AVAILABLE, Wrapper};
 
 /// The wrapper shakes hands with this key and certificate, in both versions of TLS.
 #[track_caller]
@@ -142,4 +145,38 @@ fn a_file_without_a_key_is_none() {
     let garbage = site.dir.file("garbage");
     fs::write(&garbage, "no key at all").unwrap();
     is_not_available(&site, &garbage, "read key");
+}
+
+/// The key is in the keeper's memory as its signatures need it, and no longer as it was read.
+#[track_caller]
+fn is_wiped(site: &Site, key: &Path, certificate: &Path, wanted: &[&[u8]]) {
+    let mut session = Wrapper::respawn(site).env("KEYFILE", key).env("CERTFILE", certificate).start();
+    let _plaintext_server = session.opening();
+    session.client.says("STARTTLS\r\n");
+    // The key has been read.
+    session.client.hears(GO_AHEAD);
+    for bytes in wanted {
+        assert!(!proc::memory_holds(session.wrapper.pid(), bytes), "{}", bytes.escape_ascii());
+    }
+    Client::new(site).shake(&mut session.client).expect("the key is the right one");
+}
+
+#[test]
+fn what_a_key_was_read_from_is_wiped() {
+    let (p_256, rsa) = (Site::new(), Site::with_key(&PKCS_RSA_SHA256));
+    // A number that the engine turns round, so that only what was read has it so.
+    let secret = p_256.secret();
+    is_wiped(&p_256, &p_256.key_by_openssl(&["pkey", "-outform", "DER"]), &p_256.cert(), &[&secret]);
+    for (site, form, secret) in
+        [(&p_256, "pkey", &secret[..]), (&p_256, "ec", &secret), (&rsa, "pkey", &rsa.key.secret_der()[600..632])]
+    {
+        let file = site.key_by_openssl(&[form]);
+        let key = fs::read_to_string(&file).unwrap();
+        // Not the line's beginning, where what is freed is written over.
+        let text = &key.lines().nth(1).unwrap().as_bytes()[32..];
+        let both = site.dir.file("both.pem");
+        fs::write(&both, fs::read_to_string(site.cert()).unwrap() + &key).unwrap();
+        is_wiped(site, &file, &site.cert(), &[text, secret]);
+        is_wiped(site, &both, &both, &[text, secret]);
+    }
 }
