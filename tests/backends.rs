@@ -5,16 +5,32 @@
 
 mod support;
 
+use std::fs::{self, Permissions};
 use std::net::TcpStream;
-use std::os::unix::net::UnixListener;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
 
 use support::backend::{Backend, ClosedPort};
 use support::certificates::{Dir, Flaw, Site};
 use support::peer::Peer;
 use support::program::path_of;
 use support::servers::{GREETER, dovecot_sieve, exim4_with_tls, plain, stunnel_with_starttls, tcpserver};
-use support::tls;
 use support::wrapper::{GO_AHEAD, NOT_AVAILABLE, Session, Wrapper};
+use support::{PATIENCE, readable, tls};
+
+/// A listener at a path that every user may connect to.
+fn listener_at(path: &Path) -> UnixListener {
+    let listener = UnixListener::bind(path).unwrap();
+    fs::set_permissions(path, Permissions::from_mode(0o666)).unwrap();
+    listener
+}
+
+#[track_caller]
+fn accept(listener: &UnixListener) -> UnixStream {
+    assert!(readable(listener, PATIENCE), "nobody connects");
+    listener.accept().unwrap().0
+}
 
 /// A backend on which the client has asked for STARTTLS, and the wrapper's connection to it.
 fn asked(backend: &Backend, site: &Site, options: &[&str]) -> (Session, TcpStream) {
@@ -170,12 +186,12 @@ fn none_reaches_the_backend_without_tls_and_hides_its_offer() {
 fn a_backend_at_a_path_must_prove_the_name_it_is_given() {
     let (site, dir) = (Site::new(), Dir::new());
     let path = format!("unix:{}", dir.file("backend").display());
-    let listener = UnixListener::bind(dir.file("backend")).unwrap();
+    let listener = listener_at(&dir.file("backend"));
     let wrapper = || Wrapper::bare(&[&path, "-"]).site(&site).option("--backend-ca").option(site.ca());
     let mut session = wrapper().options(&["--backend-name", "localhost"]).start();
     let _plaintext_server = session.opening();
     session.client.says("STARTTLS\r\n");
-    let mut server = tls::accept_over(&site, listener.accept().unwrap().0).expect("the wrapper shakes hands");
+    let mut server = tls::accept_over(&site, accept(&listener)).expect("the wrapper shakes hands");
     server.says("220 inner.example ESMTP\r\n");
     speaks_inside(&mut session, &mut server, &site);
 
@@ -231,11 +247,11 @@ fn connect_stands_in_prog_s_place_before_and_after_starttls() {
 #[test]
 fn connect_goes_with_implicit_tls_and_with_a_path() {
     let (site, dir) = (Site::new(), Dir::new());
-    let listener = UnixListener::bind(dir.file("server")).unwrap();
+    let listener = listener_at(&dir.file("server"));
     let path = format!("unix:{}", dir.file("server").display());
     let mut session = Wrapper::bare(&[]).site(&site).options(&["--implicit", "--connect", &path]).start_prog(&[]);
     tls::Client::new(&site).shake(&mut session.client).expect("the wrapper shakes hands");
-    let mut server = Peer::unix(listener.accept().unwrap().0);
+    let mut server = Peer::unix(accept(&listener));
     server.says("220 plain.example ESMTP\r\n");
     session.client.hears("220 plain.example ESMTP\r\n");
     session.client.says("QUIT\r\n");

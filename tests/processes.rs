@@ -14,7 +14,7 @@ const UID: &str = "12345";
 const GID: &str = "23456";
 
 fn start(site: &Site) -> Session {
-    Wrapper::respawn(site).env("TLS_UID", UID).env("TLS_GID", GID).start()
+    Wrapper::respawn(site).by_root().env("TLS_UID", UID).env("TLS_GID", GID).start()
 }
 
 /// Makes sure who a process is: real, effective, saved and file system ids, and no groups.
@@ -60,7 +60,7 @@ fn the_keeper_follows_when_tls_stands() {
 #[test]
 fn without_tls_uid_the_session_has_a_uid_of_its_own() {
     let site = Site::new();
-    let mut session = Wrapper::respawn(&site).start();
+    let mut session = Wrapper::respawn(&site).by_root().start();
     let _server = session.opening();
     let pid = proc::session_of(session.wrapper.pid());
     let uid = (1_000_000_000 + pid).to_string();

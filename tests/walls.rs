@@ -86,7 +86,7 @@ fn the_keeper_of_a_plaintext_session_is_confined_when_it_passes_through() {
 #[test]
 fn prog_inherits_no_wall() {
     let site = Site::new();
-    let mut session = Wrapper::respawn(&site).start();
+    let mut session = Wrapper::respawn(&site).by_root().start();
     let server = session.opening();
     let (prog, test) = (server.pid, std::process::id());
     for field in ["Uid", "Gid", "Groups", "CapEff", "CapBnd", "Seccomp", "NoNewPrivs", "SigBlk"] {
@@ -155,7 +155,7 @@ fn an_ordinary_user_has_walls_too() {
 #[test]
 fn a_session_runs_as_tls_uid() {
     let site = Site::new();
-    let mut session = Wrapper::respawn(&site).env("TLS_UID", "4711").env("TLS_GID", "4712").start();
+    let mut session = Wrapper::respawn(&site).by_root().env("TLS_UID", "4711").env("TLS_GID", "4712").start();
     let _plaintext_server = session.opening();
     let id = proc::session_of(session.wrapper.pid());
     assert_eq!(proc::status(id, "Uid"), "4711\t4711\t4711\t4711");

@@ -122,6 +122,7 @@ impl Place {
         };
         let wrapper = Wrapper::bare(operands).site(&self.site).options(&words[..options]);
         let wrapper = variables.into_iter().fold(wrapper, |wrapper, (name, value)| wrapper.env(name, value));
+        let wrapper = if self.row.given.contains("TLS_UID") { wrapper.by_root() } else { wrapper };
         if self.gives("--connect") { wrapper.start_prog(&[]) } else { wrapper.start_between(&[], prog) }
     }
 

@@ -1,6 +1,7 @@
 //! Keys and certificates, made for one test each and gone with it.
 
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::LazyLock;
@@ -150,6 +151,8 @@ impl Site {
         let mut command = program("openssl");
         command.args(arguments).arg("-in").arg(file).arg("-out").arg(&out).stderr(Stdio::null());
         assert!(command.status().unwrap().success(), "openssl {arguments:?} works");
+        // A key it gives to its own user alone.
+        fs::set_permissions(&out, Permissions::from_mode(0o644)).unwrap();
         out
     }
 }

@@ -296,7 +296,8 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("/usr/sbin/popa3d", "popa3d"),
 ];
 
-const ENTER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/enter");
+/// The first word of a server that was unpacked.
+pub(crate) const ENTER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/enter");
 
 const OVERHEAR: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/overhear");
 

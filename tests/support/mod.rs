@@ -20,6 +20,7 @@ pub(crate) mod proc;
 pub(crate) mod program;
 pub(crate) mod readers;
 pub(crate) mod servers;
+pub(crate) mod starter;
 pub(crate) mod tls;
 pub(crate) mod wrapper;
 

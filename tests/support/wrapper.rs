@@ -20,6 +20,7 @@ use super::backend::Backend;
 use super::certificates::Site;
 use super::peer::{Peer, Pipes};
 use super::program::{Running, path_of};
+use super::starter::Starter;
 use super::{PATIENCE, proc, readable, tls};
 
 /// The program under test.
@@ -37,6 +38,7 @@ pub(crate) struct Wrapper {
     options: Vec<OsString>,
     operands: Vec<OsString>,
     environment: Vec<(String, OsString)>,
+    starter: Starter,
 }
 
 /// A wrapper at work.
@@ -75,7 +77,13 @@ impl Wrapper {
             options: vec![],
             operands: operands.iter().map(Into::into).collect(),
             environment: vec![],
+            starter: Starter::of_this_run(),
         }
+    }
+
+    /// Whoever starts the others, this one is root's, and TLS_UID what the test says: it shows what root gives up.
+    pub(crate) fn by_root(self) -> Self {
+        Self { starter: Starter::Root, ..self }
     }
 
     /// Behind these words, which start it.
@@ -136,6 +144,7 @@ impl Wrapper {
         for name in OWN_VARIABLES {
             command.env_remove(name);
         }
+        self.starter.starts(&mut command, prog);
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command
     }
