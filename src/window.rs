@@ -16,48 +16,19 @@ use rustix::net::{
 use rustix::process::Pid;
 
 use crate::message::Error;
-use crate::proxy::Ends;
 use crate::raw;
+
+mod ask;
+mod chain;
+
+pub use ask::{Ask, Peer};
+pub use chain::{Chain, join, parts};
 
 /// The longest packet in bytes. A certificate chain is the longest thing that travels; browsers stop at 64 KiB.
 pub const MAX_PACKET: usize = 64 * 1024;
 
 /// The longest `NAME=VALUE` that may tell prog of TLS, in bytes. Distinguished names have a few hundred.
 pub const MAX_FACT: usize = 4096;
-
-/// What the session may ask for.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Ask {
-    /// Run prog. Inside TLS with these variables; each `NAME=VALUE`.
-    Spawn(Option<Vec<String>>),
-    /// A PROXY header told who the client is; let prog know.
-    Client(Ends),
-    /// Read key and certificate. The answer is whether TLS can be had.
-    Prepare,
-    /// Connect to the backend. A descriptor comes back.
-    Connect,
-    /// The anchors this peer is verified against. A descriptor to read them from comes back.
-    Anchors(Peer),
-    /// The chain for this server name (SNI) whose key can sign with one of these schemes, and what else it can.
-    Chain(Option<String>, Vec<u16>),
-    /// The chain this program shows to the backend, and what its key can sign.
-    OwnChain,
-    /// Sign what TLS signs in a handshake with this peer, with this scheme (RFC 8446 section 4.2.3).
-    Sign(Peer, u16, Vec<u8>),
-    /// The plaintext server has served; end it. No answer comes.
-    Retire,
-    /// Nothing more will be asked. No answer comes.
-    Release,
-}
-
-/// Whom a TLS leg leads to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Peer {
-    /// The client; this program is the TLS server.
-    Client,
-    /// The backend; this program is the TLS client.
-    Backend,
-}
 
 /// What comes back.
 #[derive(Debug, Default)]
@@ -66,15 +37,6 @@ pub struct Answer {
     pub bytes: Vec<u8>,
     /// The descriptors that came with it.
     pub fds: Vec<OwnedFd>,
-}
-
-/// The certificate chain for one server name.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub struct Chain {
-    /// The key's signature schemes, most wanted first (RFC 8446 section 4.2.3).
-    pub schemes: Vec<u16>,
-    /// The certificates in DER, the server's own first.
-    pub certificates: Vec<Vec<u8>>,
 }
 
 /// One end of the window.
@@ -217,118 +179,6 @@ impl AsFd for Window {
     }
 }
 
-impl Ask {
-    /// The packet: a letter, and what the letter needs.
-    pub fn encode(&self) -> Vec<u8> {
-        match self {
-            Self::Spawn(None) => vec![b'p'],
-            Self::Spawn(Some(variables)) => {
-                let mut packet = vec![b'P'];
-                for variable in variables {
-                    packet.extend_from_slice(variable.as_bytes());
-                    packet.push(b'\0');
-                }
-                packet
-            }
-            Self::Client(ends) => format!("i{} {}", ends.client, ends.server).into_bytes(),
-            Self::Prepare => vec![b't'],
-            Self::Connect => vec![b'c'],
-            Self::Anchors(peer) => vec![b'a', peer.letter()],
-            Self::Chain(name, schemes) => {
-                let schemes: Vec<u8> = schemes.iter().flat_map(|scheme| scheme.to_be_bytes()).collect();
-                let parts = std::iter::once(schemes).chain(name.as_ref().map(|name| name.as_bytes().to_vec()));
-                [b"n".to_vec(), join(parts)].concat()
-            }
-            Self::OwnChain => vec![b'o'],
-            Self::Sign(peer, scheme, message) => [&[b's', peer.letter()], &scheme.to_be_bytes()[..], message].concat(),
-            Self::Retire => vec![b'x'],
-            Self::Release => vec![b'r'],
-        }
-    }
-
-    /// Reads a packet that an attacker may have written; `None` if it is no ask.
-    pub fn decode(packet: &[u8]) -> Option<Self> {
-        let (letter, rest) = packet.split_first()?;
-        let text = || std::str::from_utf8(rest).ok();
-        Some(match (letter, rest) {
-            (b'p', []) => Self::Spawn(None),
-            (b'P', _) => Self::Spawn(Some(text()?.split_terminator('\0').map(str::to_owned).collect())),
-            (b'i', _) => {
-                let (client, server) = text()?.split_once(' ')?;
-                Self::Client(Ends { client: client.parse().ok()?, server: server.parse().ok()? })
-            }
-            (b't', []) => Self::Prepare,
-            (b'c', []) => Self::Connect,
-            (b'a', [peer]) => Self::Anchors(Peer::from_letter(*peer)?),
-            (b'n', _) => match parts(rest)?.as_slice() {
-                [list] => Self::Chain(None, schemes(list)),
-                [list, name] => Self::Chain(Some(std::str::from_utf8(name).ok()?.to_owned()), schemes(list)),
-                _ => return None,
-            },
-            (b'o', []) => Self::OwnChain,
-            (b's', [peer, high, low, message @ ..]) => {
-                Self::Sign(Peer::from_letter(*peer)?, u16::from_be_bytes([*high, *low]), message.to_vec())
-            }
-            (b'x', []) => Self::Retire,
-            (b'r', []) => Self::Release,
-            _ => return None,
-        })
-    }
-}
-
-impl Peer {
-    fn letter(self) -> u8 {
-        match self {
-            Self::Client => b'c',
-            Self::Backend => b'b',
-        }
-    }
-
-    fn from_letter(letter: u8) -> Option<Self> {
-        [Self::Client, Self::Backend].into_iter().find(|peer| peer.letter() == letter)
-    }
-}
-
-impl Chain {
-    /// The packet: the schemes and the certificates, each behind its length.
-    pub fn encode(&self) -> Vec<u8> {
-        let schemes: Vec<u8> = self.schemes.iter().flat_map(|scheme| scheme.to_be_bytes()).collect();
-        join(std::iter::once(&schemes).chain(&self.certificates))
-    }
-
-    /// Reads such a packet; `None` if it is none.
-    pub fn decode(packet: &[u8]) -> Option<Self> {
-        let mut parts = parts(packet)?.into_iter();
-        let schemes = schemes(&parts.next()?);
-        Some(Self { schemes, certificates: parts.collect() })
-    }
-}
-
-fn schemes(list: &[u8]) -> Vec<u16> {
-    list.as_chunks::<2>().0.iter().map(|pair| u16::from_be_bytes(*pair)).collect()
-}
-
-/// The opposite of [`parts`].
-pub fn join(parts: impl IntoIterator<Item = impl AsRef<[u8]>>) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    for part in parts {
-        bytes.extend((part.as_ref().len() as u32).to_be_bytes());
-        bytes.extend_from_slice(part.as_ref());
-    }
-    bytes
-}
-
-/// Parts, each behind its length in four bytes, as they travel in a packet or a file.
-pub fn parts(mut bytes: &[u8]) -> Option<Vec<Vec<u8>>> {
-    let mut parts = Vec::new();
-    while let Some((length, rest)) = bytes.split_first_chunk::<4>() {
-        let (part, rest) = rest.split_at_checked(u32::from_be_bytes(*length) as usize)?;
-        parts.push(part.to_vec());
-        bytes = rest;
-    }
-    bytes.is_empty().then_some(parts)
-}
-
 /// A session that is gone needs no answer; the keeper finds out when it reads on.
 fn answered(sent: Result<usize, Errno>) -> Result<(), Error> {
     match sent {
@@ -360,60 +210,5 @@ mod tests {
         assert_eq!(gaps(&[]), [(3, u32::MAX)]);
         assert_eq!(gaps(&[7, 3, 4]), [(5, 6), (8, u32::MAX)]);
         assert_eq!(gaps(&[4, 0]), [(3, 3), (5, u32::MAX)]);
-    }
-
-    #[test]
-    fn what_is_asked_is_what_is_heard() {
-        for ask in [
-            Ask::Spawn(None),
-            Ask::Spawn(Some(vec![])),
-            Ask::Spawn(Some(vec!["SSL_PROTOCOL=TLSv1.3".into(), "SSL_CIPHER=x".into()])),
-            Ask::Client(Ends { client: ([192, 0, 2, 1], 4711).into(), server: ([192, 0, 2, 2], 25).into() }),
-            Ask::Prepare,
-            Ask::Connect,
-            Ask::Anchors(Peer::Client),
-            Ask::Anchors(Peer::Backend),
-            Ask::Chain(None, vec![]),
-            Ask::Chain(None, vec![0x0403, 0x0804]),
-            Ask::Chain(Some("mx.example".into()), vec![0x0403]),
-            Ask::OwnChain,
-            Ask::Sign(Peer::Client, 0x0403, vec![32; 130]),
-            Ask::Sign(Peer::Backend, 0x0403, vec![]),
-            Ask::Retire,
-            Ask::Release,
-        ] {
-            assert_eq!(Ask::decode(&ask.encode()), Some(ask));
-        }
-    }
-
-    #[test]
-    fn what_is_no_ask_is_not_heard() {
-        for packet in [
-            &b""[..],
-            b"?",
-            b"pp",
-            b"t ",
-            b"a",
-            b"ax",
-            b"s",
-            b"sc\x04",
-            b"sx\x04\x03",
-            b"n",
-            b"n\0\0\0\x01",
-            b"P\xff\0",
-            b"i",
-            b"i1.2.3.4:5 x",
-        ] {
-            assert_eq!(Ask::decode(packet), None, "{packet:?}");
-        }
-    }
-
-    #[test]
-    fn a_chain_cut_short_is_no_chain() {
-        let chain = Chain { schemes: vec![0x0403, 0x0503], certificates: vec![vec![1; 700], vec![2; 800]] };
-        let packet = chain.encode();
-        assert_eq!(Chain::decode(&packet), Some(chain));
-        assert_eq!(Chain::decode(&packet[..packet.len() - 1]), None);
-        assert_eq!(Chain::decode(b""), None);
     }
 }
