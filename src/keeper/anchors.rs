@@ -1,0 +1,39 @@
+//! The trust anchors, handed over as a file that nobody can change.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+
+use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
+
+use super::{Keeper, refused};
+use crate::message::Error;
+use crate::{keys, window};
+
+impl Keeper<'_> {
+    pub(super) fn anchors(&mut self) -> Result<(), Error> {
+        self.left.anchors.take()?;
+        let anchors = keys::anchors(self.backend()?.anchors.as_deref())?;
+        self.window.grant(&[], &[sealed(&anchors)?.as_fd()])
+    }
+
+    pub(super) fn authorities(&mut self) -> Result<(), Error> {
+        let file = self.authorities.take().ok_or_else(refused)?;
+        self.window.grant(&[], &[file.as_fd()])
+    }
+}
+
+/// Parts behind their lengths, in a file in memory that nobody can change any more.
+pub(super) fn sealed(parts: &[impl AsRef<[u8]>]) -> Result<OwnedFd, Error> {
+    fill_and_seal(&window::join(parts)).map_err(Error::system("hand over the trust anchors"))
+}
+
+fn fill_and_seal(mut rest: &[u8]) -> io::Result<OwnedFd> {
+    let file = memfd_create("anchors", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
+    while !rest.is_empty() {
+        let written = rustix::io::write(&file, rest)?;
+        rest = rest.get(written..).unwrap_or_default();
+    }
+    fcntl_add_seals(&file, SealFlags::SEAL | SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE)?;
+    rustix::fs::seek(&file, rustix::fs::SeekFrom::Start(0))?;
+    Ok(file)
+}

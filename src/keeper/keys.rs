@@ -1,0 +1,62 @@
+//! The keys: when they are read, which one stays, and what it signs. None of them leaves this process.
+
+use super::anchors::sealed;
+use super::{Keeper, refused};
+use crate::keys::Files;
+use crate::message::{self, Error};
+use crate::tls::Identity;
+use crate::window::{Chain, Peer};
+
+impl Keeper<'_> {
+    pub(super) fn prepare(&mut self) -> Result<(), Error> {
+        self.left.preparation.take()?;
+        self.config.names.check()?;
+        self.identity = self.config.names.default_files().map(Files::load).transpose()?;
+        if let Some(authorities) = &self.config.authorities {
+            self.authorities = Some(sealed(&authorities.load()?)?);
+        }
+        self.window.grant(&[], &[])
+    }
+
+    /// The one chain a client is shown. From here on there is one key in memory: the one for this name that the
+    /// client can verify.
+    pub(super) fn chain(&mut self, name: Option<&str>, schemes: &[u16]) -> Result<(), Error> {
+        if !std::mem::take(&mut self.left.chain) {
+            return Err(refused());
+        }
+        let default = self.identity.take();
+        self.identity = match name.and_then(|name| self.config.names.find(name)).map(Files::load) {
+            Some(Ok(own)) => Some(own),
+            Some(Err(why)) => {
+                message::warning(self.config.verbosity, why);
+                default
+            }
+            None => default,
+        };
+        // Only with -k 2 there can be none; then there is no such name here.
+        let Some(identity) = &mut self.identity else { return self.window.refuse() };
+        identity.settle(schemes);
+        self.window.grant(&shown(identity), &[])
+    }
+
+    pub(super) fn own_chain(&mut self) -> Result<(), Error> {
+        let files = self.backend()?.own.as_ref().filter(|_| std::mem::take(&mut self.left.own_chain));
+        let identity = self.own.insert(files.ok_or_else(refused)?.load()?);
+        self.window.grant(&shown(identity), &[])
+    }
+
+    pub(super) fn sign(&mut self, peer: Peer, scheme: u16, message: &[u8]) -> Result<(), Error> {
+        let (identity, left) = match peer {
+            Peer::Client => (&self.identity, &mut self.left.signature),
+            Peer::Backend => (&self.own, &mut self.left.own_signature),
+        };
+        let identity = identity.as_ref().filter(|_| std::mem::take(left));
+        let signature = identity.and_then(|identity| identity.sign(peer, scheme, message)).ok_or_else(refused)?;
+        self.window.grant(&signature, &[])
+    }
+}
+
+fn shown(identity: &Identity) -> Vec<u8> {
+    let certificates = identity.chain().iter().map(|certificate| certificate.to_vec()).collect();
+    Chain { schemes: identity.schemes(), certificates }.encode()
+}

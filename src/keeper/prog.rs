@@ -1,0 +1,112 @@
+//! The server without TLS: how prog is run or reached, what it is told, and how the first one makes way for the second.
+
+use std::os::fd::AsFd;
+use std::process::{Command, Stdio};
+
+use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::{Keeper, refused};
+use crate::address::Address;
+use crate::cli::{self, Inside};
+use crate::message::Error;
+use crate::{proxy, ucspi};
+
+impl Keeper<'_> {
+    pub(super) fn spawn(&mut self, variables: Option<Vec<String>>) -> Result<(), Error> {
+        let allowed = if variables.is_some() { &mut self.left.tls_prog } else { &mut self.left.plaintext_prog };
+        if !std::mem::take(allowed) {
+            return Err(refused());
+        }
+        if variables.is_some() {
+            // There is one prog at a time, whether the session has asked for the first one's end or not.
+            self.retire();
+        }
+        let mut command = self.command();
+        for variable in variables.iter().flatten() {
+            // A UCSPI-TLS server knows more of TLS than we, and may say what is not the case.
+            let told = self.config.ucspi.is_some();
+            let (name, value) = variable.split_once('=').unwrap_or((variable, ""));
+            if !ucspi::may_be_told(variable) || !(told || cli::is_tls_fact(name.as_ref())) {
+                return Err(refused());
+            }
+            match variable.contains('=') {
+                true => command.env(name, value),
+                false => command.env_remove(name),
+            };
+        }
+        if matches!(self.config.inside, Inside::Itself) {
+            return self.spawn_with_ucspi(command);
+        }
+        if let Some(server) = &self.config.connect {
+            return self.connect_server(server);
+        }
+        let pipe = || pipe_with(PipeFlags::CLOEXEC).map_err(Error::system("make a pipe"));
+        let (prog_reads, session_writes) = pipe()?;
+        let (session_reads, prog_writes) = pipe()?;
+        command.stdin(prog_reads).stdout(prog_writes);
+        let prog = command.spawn().map_err(|why| Error::Prog(self.prog_name(), why))?;
+        self.prog = Some(prog);
+        self.window.grant(&[], &[session_reads.as_fd(), session_writes.as_fd()])
+    }
+
+    /// `--connect`: a connection in place of prog. Without it there is no session, as without prog.
+    fn connect_server(&mut self, server: &Address) -> Result<(), Error> {
+        match server.connect() {
+            Ok(connection) => self.window.grant(&[], &[connection.as_fd()]),
+            Err(why) => {
+                self.failure = Some(why);
+                self.window.refuse()
+            }
+        }
+    }
+
+    fn command(&self) -> Command {
+        let mut words = self.config.prog.iter();
+        let mut command = Command::new(words.next().map_or_else(|| "".as_ref(), |word| word.as_os_str()));
+        command.args(words).stderr(Stdio::inherit());
+        for (name, _) in std::env::vars_os() {
+            let offer = ucspi::VARIABLES.iter().any(|offer| *offer == name);
+            // Nobody behind us can take up the offer that was made to us.
+            let taken = self.config.ucspi.is_some() && name == ucspi::OFFER;
+            if offer
+                || taken
+                || cli::is_tls_fact(&name)
+                || (cli::is_own_variable(&name) && !self.config.keep_environment)
+            {
+                command.env_remove(name);
+            }
+        }
+        for (name, value) in self.ends.iter().flat_map(proxy::variables) {
+            let name = format!("{}{name}", self.config.proto);
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
+        command
+    }
+
+    /// Asks the plaintext server to end, beside the end of input that it sees. It has heard harmless words only and
+    /// holds no mail, so it loses nothing.
+    pub(super) fn retire(&mut self) {
+        self.switched = true;
+        if let Some(prog) = self.prog.take() {
+            self.bury();
+            let _ = kill_process(Pid::from_child(&prog), Signal::TERM);
+            self.retired = Some(prog);
+        }
+    }
+
+    /// Makes an end of the plaintext server, if it did not end by itself while the handshake ran.
+    pub(super) fn bury(&mut self) {
+        if let Some(mut prog) = self.retired.take() {
+            let _ = prog.kill();
+            let _ = prog.wait();
+        }
+    }
+
+    pub(super) fn prog_name(&self) -> String {
+        self.config.prog.first().map_or_else(String::new, |prog| prog.to_string_lossy().into_owned())
+    }
+}
