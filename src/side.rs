@@ -2,15 +2,20 @@
 //!
 //! It knows nothing of the dialogue and does not wait: the event loop tells it which descriptors are ready.
 
-use std::io::{self, IoSlice, Read, Write};
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, Shutdown, recv, shutdown};
 
 use crate::message::Error;
-use crate::session::Surplus;
 use crate::tls::{Heard, Leg};
+
+mod descriptors;
+mod tls;
+
+use descriptors::{Input, Output, read_plain, send_plain};
+use tls::read_tls;
 
 /// Client, server or backend.
 pub struct Side {
@@ -90,48 +95,6 @@ impl Side {
         // At the end, and where nothing is there yet, the read itself finds out.
         let length = length.clamp(1, buffer.len());
         self.read(buffer.get_mut(..length).unwrap_or_default())
-    }
-
-    /// Begins TLS: with these bytes first, then with those in the kernel.
-    ///
-    /// # Errors
-    /// As [`handshake`](Self::handshake).
-    pub fn begin_tls(&mut self, leg: Leg, surplus: Surplus) -> io::Result<()> {
-        let leg = self.tls.insert(leg);
-        let surplus = surplus.into_bytes();
-        let mut rest = &surplus[..];
-        while !rest.is_empty() {
-            leg.receive(&mut rest)?;
-        }
-        Ok(())
-    }
-
-    /// Drives the handshake. True when it is over, false when it must wait for the descriptors.
-    ///
-    /// # Errors
-    /// The descriptors', `UnexpectedEof` if the peer is gone, `InvalidData` if it broke TLS.
-    pub fn handshake(&mut self) -> io::Result<bool> {
-        let Some(leg) = &mut self.tls else { return Ok(true) };
-        loop {
-            let sent = match leg.send(&mut Output { fd: self.output.as_ref(), writable: &mut self.writable }) {
-                Ok(()) => true,
-                Err(why) if why.kind() == io::ErrorKind::WouldBlock => false,
-                Err(why) => return Err(why),
-            };
-            if !leg.is_handshaking() {
-                return Ok(sent);
-            }
-            match leg.receive(&mut Input { fd: &self.input, readable: &mut self.readable }) {
-                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
-                Ok(_) => {}
-                Err(why) if why.kind() == io::ErrorKind::WouldBlock => return Ok(false),
-                Err(why) => {
-                    // The alert: what does not go out now goes out at the close, where there is one.
-                    let _ = leg.send(&mut Output { fd: self.output.as_ref(), writable: &mut self.writable });
-                    return Err(why);
-                }
-            }
-        }
     }
 
     /// Reads what the peer said. An end is told once and stays.
@@ -297,87 +260,5 @@ impl Side {
 
     fn has_unsent(&self) -> bool {
         !self.pending.is_empty() || self.tls.as_ref().is_some_and(Leg::has_unsent)
-    }
-}
-
-fn read_plain(input: &mut Input<'_>, buffer: &mut [u8]) -> io::Result<Heard> {
-    match input.read(buffer) {
-        Ok(0) => Ok(Heard::End),
-        Ok(count) => Ok(Heard::Bytes(count)),
-        Err(why) if why.kind() == io::ErrorKind::WouldBlock => Ok(Heard::Nothing),
-        Err(why) => Err(why),
-    }
-}
-
-/// What was said comes out before more goes in: rustls refuses ciphertext while its own buffer is full.
-fn read_tls(leg: &mut Leg, input: &mut Input<'_>, buffer: &mut [u8]) -> io::Result<Heard> {
-    loop {
-        let heard = leg.read(buffer)?;
-        if heard != Heard::Nothing {
-            return Ok(heard);
-        }
-        match leg.receive(input) {
-            Ok(_) => {}
-            Err(why) if why.kind() == io::ErrorKind::WouldBlock => return Ok(Heard::Nothing),
-            Err(why) => return Err(why),
-        }
-    }
-}
-
-fn send_plain(pending: &mut Vec<u8>, output: &mut Output<'_>) -> io::Result<()> {
-    while !pending.is_empty() {
-        let count = output.write(pending)?;
-        pending.drain(..count);
-    }
-    Ok(())
-}
-
-/// A descriptor to read from, and whether it is worth trying.
-struct Input<'a> {
-    fd: &'a OwnedFd,
-    readable: &'a mut bool,
-}
-
-impl Read for Input<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if !*self.readable {
-            return Err(io::ErrorKind::WouldBlock.into());
-        }
-        let result = rustix::io::retry_on_intr(|| rustix::io::read(self.fd, &mut *buffer));
-        *self.readable = result != Err(Errno::AGAIN);
-        Ok(result?)
-    }
-}
-
-/// A descriptor to write to, and whether it is worth trying.
-struct Output<'a> {
-    fd: Option<&'a OwnedFd>,
-    writable: &'a mut bool,
-}
-
-impl Write for Output<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if !*self.writable {
-            return Err(io::ErrorKind::WouldBlock.into());
-        }
-        let fd = self.fd.ok_or(io::ErrorKind::BrokenPipe)?;
-        let result = rustix::io::retry_on_intr(|| rustix::io::write(fd, bytes));
-        *self.writable = result != Err(Errno::AGAIN);
-        Ok(result?)
-    }
-
-    /// All records of a flight in one segment.
-    fn write_vectored(&mut self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
-        if !*self.writable {
-            return Err(io::ErrorKind::WouldBlock.into());
-        }
-        let fd = self.fd.ok_or(io::ErrorKind::BrokenPipe)?;
-        let result = rustix::io::retry_on_intr(|| rustix::io::writev(fd, pieces));
-        *self.writable = result != Err(Errno::AGAIN);
-        Ok(result?)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
     }
 }

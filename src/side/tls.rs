@@ -1,0 +1,67 @@
+//! A side's TLS leg between its descriptors: how it begins, and what is read through it.
+
+use std::io;
+
+use super::Side;
+use super::descriptors::{Input, Output};
+use crate::session::Surplus;
+use crate::tls::{Heard, Leg};
+
+impl Side {
+    /// Begins TLS: with these bytes first, then with those in the kernel.
+    ///
+    /// # Errors
+    /// As [`handshake`](Self::handshake).
+    pub fn begin_tls(&mut self, leg: Leg, surplus: Surplus) -> io::Result<()> {
+        let leg = self.tls.insert(leg);
+        let surplus = surplus.into_bytes();
+        let mut rest = &surplus[..];
+        while !rest.is_empty() {
+            leg.receive(&mut rest)?;
+        }
+        Ok(())
+    }
+
+    /// Drives the handshake. True when it is over, false when it must wait for the descriptors.
+    ///
+    /// # Errors
+    /// The descriptors', `UnexpectedEof` if the peer is gone, `InvalidData` if it broke TLS.
+    pub fn handshake(&mut self) -> io::Result<bool> {
+        let Some(leg) = &mut self.tls else { return Ok(true) };
+        loop {
+            let sent = match leg.send(&mut Output { fd: self.output.as_ref(), writable: &mut self.writable }) {
+                Ok(()) => true,
+                Err(why) if why.kind() == io::ErrorKind::WouldBlock => false,
+                Err(why) => return Err(why),
+            };
+            if !leg.is_handshaking() {
+                return Ok(sent);
+            }
+            match leg.receive(&mut Input { fd: &self.input, readable: &mut self.readable }) {
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(_) => {}
+                Err(why) if why.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+                Err(why) => {
+                    // The alert: what does not go out now goes out at the close, where there is one.
+                    let _ = leg.send(&mut Output { fd: self.output.as_ref(), writable: &mut self.writable });
+                    return Err(why);
+                }
+            }
+        }
+    }
+}
+
+/// What was said comes out before more goes in: rustls refuses ciphertext while its own buffer is full.
+pub(super) fn read_tls(leg: &mut Leg, input: &mut Input<'_>, buffer: &mut [u8]) -> io::Result<Heard> {
+    loop {
+        let heard = leg.read(buffer)?;
+        if heard != Heard::Nothing {
+            return Ok(heard);
+        }
+        match leg.receive(input) {
+            Ok(_) => {}
+            Err(why) if why.kind() == io::ErrorKind::WouldBlock => return Ok(Heard::Nothing),
+            Err(why) => return Err(why),
+        }
+    }
+}
