@@ -11,6 +11,7 @@ use starttls_wrapper::cli::{self, Config, HELP, Inside, Invocation};
 use starttls_wrapper::client::Client;
 use starttls_wrapper::keeper::Keeper;
 use starttls_wrapper::message::{self, Error};
+use starttls_wrapper::raw;
 use starttls_wrapper::relay::{Relay, Report};
 use starttls_wrapper::sandbox;
 use starttls_wrapper::session::{Rules, Session};
@@ -24,7 +25,7 @@ fn main() -> ExitCode {
     let outcome = invocation.and_then(|invocation| match invocation {
         Invocation::Help => print(HELP),
         Invocation::Version => print(VERSION),
-        Invocation::Run(config) => run(&config),
+        Invocation::Run(config) => end(run(&config)),
         Invocation::Check(config) => check::check(&config, std::env::args_os().skip(1).collect()),
     });
     outcome.map_or_else(
@@ -34,6 +35,14 @@ fn main() -> ExitCode {
         },
         ExitCode::from,
     )
+}
+
+/// Of a session nothing is left to be done: its descriptors are closed, its messages are out.
+fn end(outcome: Result<u8, Error>) -> ! {
+    raw::exit(outcome.unwrap_or_else(|why| {
+        message::fatal(&why);
+        why.exit_code()
+    }))
 }
 
 fn run(config: &Config) -> Result<u8, Error> {
