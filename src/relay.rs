@@ -48,6 +48,8 @@ pub struct Relay<'a> {
     /// What it told of TLS.
     told: Option<Vec<String>>,
     report: Report,
+    /// Where what is read is put, from whichever side.
+    piece: Box<[u8]>,
 }
 
 /// What follows the dialogue.
@@ -83,6 +85,7 @@ impl<'a> Relay<'a> {
             ucspi: None,
             told: None,
             report,
+            piece: vec![0; PIECE].into(),
         })
     }
 
@@ -173,19 +176,18 @@ impl<'a> Relay<'a> {
     }
 
     fn hear_client(&mut self) -> bool {
-        let mut buffer = [0; PIECE];
         let room = self.session.client_room().min(PIECE);
         if room == 0 {
             return false;
         }
-        let buffer_now = buffer.get_mut(..room).unwrap_or_default();
+        let piece = self.piece.get_mut(..room).unwrap_or_default();
         // What comes behind STARTTLS is for the UCSPI-TLS server to read.
         let by_line = self.ucspi.is_some();
-        match if by_line { self.client.read_line(buffer_now) } else { self.client.read(buffer_now) } {
+        match if by_line { self.client.read_line(piece) } else { self.client.read(piece) } {
             Ok(Heard::Nothing) => return false,
             Ok(Heard::Bytes(count)) => {
                 self.report.from_client += count as u64;
-                self.session.client_says(buffer.get(..count).unwrap_or_default());
+                self.session.client_says(self.piece.get(..count).unwrap_or_default());
             }
             Ok(Heard::End | Heard::Cut) => self.session.client_closed(),
             Err(_) if self.client.is_broken() => {}
@@ -195,12 +197,11 @@ impl<'a> Relay<'a> {
     }
 
     fn hear_server(&mut self) -> bool {
-        let mut buffer = [0; PIECE];
         let room = self.session.server_room().min(PIECE);
         let Some(server) = self.server.as_mut().filter(|_| room > 0) else { return false };
-        match server.read(buffer.get_mut(..room).unwrap_or_default()) {
+        match server.read(self.piece.get_mut(..room).unwrap_or_default()) {
             Ok(Heard::Nothing) => return false,
-            Ok(Heard::Bytes(count)) => self.session.server_says(buffer.get(..count).unwrap_or_default()),
+            Ok(Heard::Bytes(count)) => self.session.server_says(self.piece.get(..count).unwrap_or_default()),
             Ok(Heard::End | Heard::Cut) | Err(_) => self.session.server_closed(),
         }
         true

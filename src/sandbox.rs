@@ -8,6 +8,8 @@
 //! So until it has nothing more to run, the keeper only hides (exec(2) undoes that), and has what protects it in its
 //! shape: it reads fixed messages of the session and never a byte of the network.
 
+use std::fmt::{self, Display};
+
 use landlock::{
     ABI, Access, AccessFs, AccessNet, LandlockStatus, RestrictionStatus, Ruleset, RulesetAttr, RulesetError,
     RulesetStatus, Scope,
@@ -136,13 +138,22 @@ fn limit() -> Result<(), Error> {
     set_no_new_privs(true).map_err(Error::system("renounce new privileges"))
 }
 
+/// How much of a wall stands, for who asks.
+struct Strength(Option<ABI>);
+
+impl Display for Strength {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.map_or(Ok(()), |abi| write!(f, ", ABI {}", abi as i32))
+    }
+}
+
 /// Everything the kernel can take is taken: files, TCP, and from ABI 6 on signals and abstract sockets of others.
-fn landlock() -> Result<String, std::io::Error> {
+fn landlock() -> Result<Strength, std::io::Error> {
     let status = deny_everything().map_err(std::io::Error::other)?;
     match (status.ruleset, status.landlock) {
         (RulesetStatus::NotEnforced, _) => Err(std::io::Error::other("the kernel has none")),
-        (_, LandlockStatus::Available { effective_abi, .. }) => Ok(format!(", ABI {}", effective_abi as i32)),
-        _ => Ok(String::new()),
+        (_, LandlockStatus::Available { effective_abi, .. }) => Ok(Strength(Some(effective_abi))),
+        _ => Ok(Strength(None)),
     }
 }
 
@@ -164,20 +175,20 @@ enum Calls {
 }
 
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
-fn seccomp(calls: Calls) -> Result<String, std::io::Error> {
+fn seccomp(calls: Calls) -> Result<Strength, std::io::Error> {
     let program = match calls {
         Calls::Session => &calls::SESSION[..],
         Calls::Keeper => &calls::KEEPER[..],
     };
     match seccompiler::apply_filter(program) {
-        Ok(()) => Ok(String::new()),
+        Ok(()) => Ok(Strength(None)),
         Err(seccompiler::Error::Prctl(why) | seccompiler::Error::Seccomp(why)) => Err(why),
         Err(why) => Err(std::io::Error::other(why)),
     }
 }
 
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
-fn seccomp(_: Calls) -> Result<String, std::io::Error> {
+fn seccomp(_: Calls) -> Result<Strength, std::io::Error> {
     Err(std::io::Error::other("nobody has listed this machine's system calls"))
 }
 

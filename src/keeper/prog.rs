@@ -1,5 +1,6 @@
 //! The server without TLS: how prog is run or reached, what it is told, and how the first one makes way for the second.
 
+use std::ffi::OsStr;
 use std::os::fd::AsFd;
 use std::process::{Command, Stdio};
 
@@ -65,18 +66,8 @@ impl Keeper<'_> {
         let mut words = self.config.prog.iter();
         let mut command = Command::new(words.next().map_or_else(|| "".as_ref(), |word| word.as_os_str()));
         command.args(words).stderr(Stdio::inherit());
-        for (name, _) in std::env::vars_os() {
-            let offer = ucspi::VARIABLES.iter().any(|offer| *offer == name);
-            // Nobody behind us can take up the offer that was made to us.
-            let taken = self.config.ucspi.is_some() && name == ucspi::OFFER;
-            if offer
-                || taken
-                || cli::is_tls_fact(&name)
-                || (cli::is_own_variable(&name) && !self.config.keep_environment)
-            {
-                command.env_remove(name);
-            }
-        }
+        // Once through the environment: removing from what is inherited would make the library go through it again.
+        command.env_clear().envs(std::env::vars_os().filter(|(name, _)| self.is_inherited(name)));
         for (name, value) in self.ends.iter().flat_map(proxy::variables) {
             let name = format!("{}{name}", self.config.proto);
             match value {
@@ -85,6 +76,15 @@ impl Keeper<'_> {
             };
         }
         command
+    }
+
+    /// Whether prog has this variable of ours.
+    fn is_inherited(&self, name: &OsStr) -> bool {
+        let offer = ucspi::VARIABLES.iter().any(|offer| *offer == name);
+        // Nobody behind us can take up the offer that was made to us.
+        let taken = self.config.ucspi.is_some() && name == ucspi::OFFER;
+        let own = cli::is_own_variable(name) && !self.config.keep_environment;
+        !(offer || taken || own || cli::is_tls_fact(name))
     }
 
     /// Asks the plaintext server to end, beside the end of input that it sees. It has heard harmless words only and
