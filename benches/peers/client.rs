@@ -51,13 +51,19 @@ impl Client {
         Ok(began.elapsed())
     }
 
-    /// A session up to the reply to MAIL.
-    pub fn hold(&self, server: SocketAddr) -> io::Result<Held> {
+    /// A session up to the greeting.
+    pub fn open(&self, server: SocketAddr) -> io::Result<Held> {
         let stream = TcpStream::connect(server)?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(PATIENCE))?;
         let mut held = Held { stream: Stream::Plain(stream), line: Vec::new() };
         held.reply()?;
+        Ok(held)
+    }
+
+    /// A session up to the reply to MAIL.
+    pub fn hold(&self, server: SocketAddr) -> io::Result<Held> {
+        let mut held = self.open(server)?;
         held.say(b"EHLO bench.example\r\n")?;
         if let Some(config) = &self.tls {
             held.say(b"STARTTLS\r\n")?;
@@ -99,6 +105,17 @@ impl Client {
 }
 
 impl Held {
+    /// One byte of a command that has no end.
+    pub fn drip(&mut self) -> io::Result<()> {
+        self.stream.write_all(b"N")
+    }
+
+    /// Ends the command, whatever it was, and then the session.
+    pub fn end_slowly(mut self) -> io::Result<()> {
+        let _ = self.say(b"\r\n");
+        self.end()
+    }
+
     /// QUIT, and the server's end: close_notify where there is TLS, and the transport's.
     pub fn end(mut self) -> io::Result<()> {
         self.say(b"QUIT\r\n")?;

@@ -22,6 +22,7 @@ mod account;
 mod backend;
 mod client;
 mod floor;
+mod instructions;
 mod measure;
 mod options;
 mod report;
@@ -53,12 +54,18 @@ fn main() -> ExitCode {
     if bench.options.wants("idle") {
         bench.idle(&mut report);
     }
+    if bench.options.wants("slow") {
+        bench.slow(&mut report);
+    }
     if bench.options.wants("growth") {
         bench.growth(&mut report);
     }
+    let cheap =
+        !bench.options.wants("instructions") || instructions::check(&bench.kit, &bench.plain, &bench.tls, &mut report);
     report.publish(&bench.options.results);
     match measure::LOST.load(Ordering::Relaxed) {
-        0 => ExitCode::SUCCESS,
+        0 if cheap => ExitCode::SUCCESS,
+        0 => ExitCode::FAILURE,
         lost => {
             eprintln!("{lost} sessions were lost");
             ExitCode::FAILURE
@@ -281,6 +288,25 @@ impl Bench {
         report.say(&format!("{count} sessions held behind MAIL, without the server's own processes.\n"));
         report.table(&table);
         report.chart("Memory of an idle session (PSS), KiB", chart);
+    }
+
+    /// Clients that say a byte a second: nothing grows.
+    fn slow(&self, report: &mut Report) {
+        let count = self.options.slow;
+        let cases = [
+            ("plaintext, watched", &self.plain, true),
+            ("plaintext, passed through", &self.plain, false),
+            ("TLS", &self.tls, false),
+        ];
+        let mut table = vec![row(["One slow session", "PSS, KiB", "after 10 bytes", "CPU of a byte, ms"])];
+        for (name, client, is_watched) in cases {
+            let slow = measure::slow(&self.kit, client, is_watched, count, 10);
+            let cells = [format!("{:.0}", slow.before), format!("{:.0}", slow.after), ms(milliseconds(slow.cpu))];
+            table.push([vec![name.to_owned()], cells.to_vec()].concat());
+        }
+        report.heading("Slow clients");
+        report.say(&format!("{count} sessions through `--respawn`, each with a client that says one byte a second.\n"));
+        report.table(&table);
     }
 
     /// Target 4: growth.

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::account;
 use crate::client::{Client, Held, Way};
@@ -80,6 +80,45 @@ pub fn idle(kit: &Kit, stack: Stack, client: &Client, count: usize) -> (f64, Dur
     release(stack, held);
     running.end();
     (memory, cpu)
+}
+
+/// What slow clients cost, one byte a second each.
+pub struct Slow {
+    /// KiB (PSS) of a session without the server, when it stood.
+    pub before: f64,
+    /// The same when all bytes were said.
+    pub after: f64,
+    /// CPU time of one byte, the server's included.
+    pub cpu: Duration,
+}
+
+/// So many sessions, held before or behind MAIL, each of which says a byte a second for so many seconds.
+pub fn slow(kit: &Kit, client: &Client, is_watched: bool, count: usize, seconds: u32) -> Slow {
+    let stack = Stack::Respawn;
+    let running = stack.start(kit);
+    let address = running.address;
+    let tcpserver = program("tcpserver");
+    let except = [kit.server.as_path(), tcpserver.as_path()];
+    let empty = account::memory(running.pid(), &except);
+    let one = |_| kept(stack, if is_watched { client.open(address) } else { client.hold(address) });
+    let mut held: Vec<Held> = (0..count).filter_map(one).collect();
+    std::thread::sleep(SETTLED);
+    let memory = || (account::memory(running.pid(), &except) - empty) / count as f64;
+    let (before, spent) = (memory(), account::running(running.pid()));
+    for _ in 0..seconds {
+        let next = Instant::now() + Duration::from_secs(1);
+        for one in &mut held {
+            kept(stack, one.drip());
+        }
+        std::thread::sleep(next.saturating_duration_since(Instant::now()));
+    }
+    let cpu = account::running(running.pid()).saturating_sub(spent) / seconds / count as u32;
+    let after = memory();
+    for one in held {
+        kept(stack, one.end_slowly());
+    }
+    running.end();
+    Slow { before, after, cpu }
 }
 
 /// CPU time of a new session while so many are held.

@@ -16,6 +16,8 @@ pub struct Options {
     pub bulk: usize,
     /// Sessions held to see their memory.
     pub idle: usize,
+    /// Sessions of slow clients.
+    pub slow: usize,
     /// Sessions held while new ones are measured.
     pub hold: Vec<usize>,
     /// Another build of this program, measured beside this one.
@@ -42,6 +44,7 @@ pub fn parse() -> Option<Options> {
         size: 4096,
         bulk: 400,
         idle: 50,
+        slow: 1000,
         hold: vec![1, 50, 500, 1000],
         against: None,
         only: Vec::new(),
@@ -71,6 +74,7 @@ pub fn parse() -> Option<Options> {
             "size" => options.size = number(),
             "bulk" => options.bulk = number(),
             "idle" => options.idle = number(),
+            "slow" => options.slow = number(),
             "hold" => options.hold = value.split(',').map(|one| one.parse().expect(USAGE)).collect(),
             "against" => options.against = Some(value.into()),
             "results" => options.results = value,
@@ -81,4 +85,4 @@ pub fn parse() -> Option<Options> {
 }
 
 const USAGE: &str = "cargo bench --bench peers -- [--sessions N] [--rounds N] [--concurrency N] [--size BYTES] \
-                     [--bulk MB] [--idle N] [--hold N,N...] [--against PROGRAM] [--results DIRECTORY] [sessions] [bulk] [idle] [growth]";
+                     [--bulk MB] [--idle N] [--slow N] [--hold N,N...] [--against PROGRAM] [--results DIRECTORY] [sessions] [bulk] [idle] [slow] [growth] [instructions]";

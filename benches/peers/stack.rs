@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::account;
+use crate::{account, instructions};
 
 /// One way to serve STARTTLS, or none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,6 +20,8 @@ pub enum Stack {
     Backend,
     /// Another build of this program, as [`Stack::Respawn`].
     Other,
+    /// This program under callgrind.
+    Counted,
     /// `protocol = smtp`.
     Stunnel,
     /// tlswrapper and tlswrapper-smtp.
@@ -56,6 +58,7 @@ impl Stack {
             Self::Respawn => "starttls-wrapper --respawn",
             Self::Backend => "starttls-wrapper host port",
             Self::Other => "the other build --respawn",
+            Self::Counted => "starttls-wrapper under callgrind",
             Self::Stunnel => "stunnel protocol=smtp",
             Self::Tlswrapper => "tlswrapper + tlswrapper-smtp",
         }
@@ -66,7 +69,7 @@ impl Stack {
         match self {
             Self::Stunnel => Some("stunnel4"),
             Self::Tlswrapper => Some("tlswrapper"),
-            Self::Bare | Self::Respawn | Self::Backend | Self::Other => None,
+            Self::Bare | Self::Respawn | Self::Backend | Self::Other | Self::Counted => None,
         }
     }
 
@@ -83,6 +86,10 @@ impl Stack {
         match self {
             Self::Respawn => command.arg(WRAPPER).arg("--respawn"),
             Self::Other => command.args(&kit.other).arg("--respawn"),
+            Self::Counted => {
+                command.args(["prlimit", instructions::DESCRIPTORS, "valgrind"]).args(instructions::callgrind(kit));
+                command.args([WRAPPER, "--respawn", "-v", "0"])
+            }
             Self::Backend => {
                 let anchors = kit.path("cert.pem");
                 let options = ["--backend-name", "mx.example", "--backend-ca"];
@@ -202,4 +209,4 @@ pub fn is_installed(program: &str) -> bool {
 }
 
 /// The program under test.
-const WRAPPER: &str = env!("CARGO_BIN_EXE_starttls-wrapper");
+pub const WRAPPER: &str = env!("CARGO_BIN_EXE_starttls-wrapper");

@@ -1,0 +1,77 @@
+//! What this program costs in instructions, counted by callgrind: no time, so the same on every machine of a kind and
+//! beside other work, and a check that CI can make.
+//!
+//! What the kernel does is not in it, nor Landlock and seccomp, of which valgrind knows nothing.
+
+use std::fs;
+use std::process::{Command, Stdio};
+
+use crate::client::Client;
+use crate::report::{Report, ms};
+use crate::stack::{Kit, Stack, WRAPPER, is_installed};
+
+/// One start, one plaintext and one TLS session. False if one of them has become dearer.
+pub fn check(kit: &Kit, plain: &Client, tls: &Client, report: &mut Report) -> bool {
+    assert!(is_installed("valgrind"), "valgrind must be installed");
+    let counts = [start(kit), session(kit, plain), session(kit, tls)];
+    let mut table =
+        vec![["Instructions of all our processes", "thousands", "baseline", "of it"].map(str::to_owned).to_vec()];
+    let mut holds = true;
+    for ((what, baseline), count) in BASELINE.iter().zip(counts) {
+        let thousands = count / 1000;
+        let ratio = thousands as f64 / *baseline as f64;
+        holds &= ratio <= 1.0 + MARGIN;
+        table.push(vec![(*what).into(), thousands.to_string(), baseline.to_string(), ms(ratio)]);
+    }
+    report.heading("Instructions");
+    report.table(&table);
+    if !holds {
+        eprintln!("more instructions than the baseline and {MARGIN}: mend it, or say in NOTES.md why it is worth it");
+    }
+    holds || !cfg!(target_arch = "x86_64")
+}
+
+fn start(kit: &Kit) -> u64 {
+    let status =
+        Command::new("valgrind").args(callgrind(kit)).args([WRAPPER, "--version"]).stdout(Stdio::null()).status();
+    assert!(status.is_ok_and(|status| status.success()), "valgrind runs the program");
+    collected(kit)
+}
+
+fn session(kit: &Kit, client: &Client) -> u64 {
+    let running = Stack::Counted.start(kit);
+    client.session(running.address).expect("a session");
+    running.end();
+    collected(kit)
+}
+
+/// valgrind's own words.
+pub fn callgrind(kit: &Kit) -> [String; 3] {
+    let log = format!("--log-file={}", kit.path("callgrind.%p").display());
+    ["--tool=callgrind".into(), "--callgrind-out-file=/dev/null".into(), log]
+}
+
+/// The sum of what all processes reported since the last time.
+fn collected(kit: &Kit) -> u64 {
+    let mut sum = 0;
+    for entry in fs::read_dir(&kit.directory).expect("the run's directory").flatten() {
+        if entry.file_name().to_string_lossy().starts_with("callgrind.") {
+            let log = fs::read_to_string(entry.path()).expect("valgrind's log");
+            let line = log.lines().find_map(|line| line.split_once("Collected : ")).expect("valgrind's count");
+            sum += line.1.trim().parse::<u64>().expect("valgrind's count");
+            fs::remove_file(entry.path()).expect("the run's directory");
+        }
+    }
+    sum
+}
+
+/// How many descriptors the program may have under valgrind: it limits itself to 32 (MAX_DESCRIPTORS), which valgrind
+/// grants only if that is the limit already, and twelve are valgrind's own.
+pub const DESCRIPTORS: &str = "--nofile=44:44";
+
+/// Thousands of instructions, in a release build on x86-64. Whoever makes the program cheaper writes the new ones here.
+const BASELINE: [(&str, u64); 3] =
+    [("one start (--version)", 176), ("one plaintext session", 710), ("one TLS session", 2460)];
+
+/// So much more is a compiler's or a library's affair, not a change of this program.
+const MARGIN: f64 = 0.1;
