@@ -81,6 +81,9 @@ impl Stack {
 
     fn start_under_tcpserver(self, kit: &Kit, before: Duration) -> Running {
         let mut command = Command::new("tcpserver");
+        if self == Self::Counted {
+            instructions::in_few_words(&mut command);
+        }
         command.args(["-1", "-D", "-H", "-R", "-l0", "-b1024", "-c4096", "127.0.0.1", "0"]);
         command.env("KEYFILE", kit.path("key.pem")).env("CERTFILE", kit.path("cert.pem"));
         match self {
