@@ -19,11 +19,13 @@ mod config;
 mod environment;
 mod help;
 mod values;
+mod version;
 
 pub use config::{Backend, BackendTls, Config, Inside, Proxy};
 pub use environment::{is_own_variable, is_tls_fact, is_tls_variable};
 pub use help::{HELP, SYNOPSIS};
 use values::{backend_tls, demand, lowest, milliseconds, number, path, pins, protocol, proxy_version, text, usage};
+pub use version::version;
 
 /// What the command line asks for.
 #[derive(Debug)]

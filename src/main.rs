@@ -24,7 +24,7 @@ fn main() -> ExitCode {
     let invocation = cli::parse(std::env::args_os().skip(1), &|name| std::env::var_os(name));
     let outcome = invocation.and_then(|invocation| match invocation {
         Invocation::Help => print(HELP),
-        Invocation::Version => print(VERSION),
+        Invocation::Version => print(&cli::version()),
         Invocation::Run(config) => end(run(&config)),
         Invocation::Check(config) => check::check(&config, std::env::args_os().skip(1).collect()),
     });
@@ -122,5 +122,3 @@ fn print(text: &str) -> Result<u8, Error> {
 /// on theirs.
 #[global_allocator]
 static ALLOCATOR: ZeroAlloc<System> = ZeroAlloc(System);
-
-const VERSION: &str = concat!("starttls-wrapper ", env!("CARGO_PKG_VERSION"), "\n");

@@ -44,6 +44,14 @@ impl Lowest {
     }
 }
 
+/// What TLS is done with. rustls does not tell its version; Cargo.lock does.
+pub const LIBRARY: &str = "rustls with aws-lc-rs";
+
+/// The groups of a key exchange, in the order they are offered.
+pub fn groups() -> Vec<String> {
+    provider().kx_groups.iter().map(|group| format!("{:?}", group.name())).collect()
+}
+
 /// The provider, with X25519MLKEM768 first among its groups.
 fn provider() -> Arc<CryptoProvider> {
     Arc::new(aws_lc_rs::default_provider())

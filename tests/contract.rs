@@ -6,6 +6,7 @@ mod support;
 
 use std::process::{Command, Output, Stdio};
 
+use starttls_protocols::PROTOCOLS;
 use support::certificates::Site;
 use support::wrapper::{WRAPPER, Wrapper};
 
@@ -92,12 +93,25 @@ fn the_one_of_key_and_certificate_that_is_missing_is_named() {
 
 #[test]
 fn help_and_version_go_to_standard_output() {
-    for (option, start) in
-        [("--help", "usage: starttls-wrapper [options] [--] host port prog...\n"), ("--version", VERSION)]
-    {
+    let usage = "usage: starttls-wrapper [options] [--] host port prog...\n";
+    for (option, start) in [("--help", usage), ("--version", "starttls-wrapper ")] {
         let output = run(&[option, "--nonsense"], &[]);
         assert_eq!((output.status.code(), &*output.stderr), (Some(0), &b""[..]), "{option}");
         assert!(String::from_utf8(output.stdout).unwrap().starts_with(start), "{option}");
+    }
+}
+
+#[test]
+fn version_names_the_program_its_tls_and_every_protocol() {
+    let said = String::from_utf8(run(&["--version"], &[]).stdout).unwrap();
+    let [program, tls, protocols] = said.lines().collect::<Vec<_>>()[..] else { panic!("{said}") };
+    assert_eq!(program, concat!("starttls-wrapper ", env!("CARGO_PKG_VERSION")));
+    assert!(tls.starts_with("TLS: rustls with aws-lc-rs; X25519MLKEM768 X25519 "), "{tls}");
+    let names: Vec<&str> = protocols.strip_prefix("protocols: ").unwrap().split(' ').collect();
+    assert_eq!(names, PROTOCOLS.iter().map(|protocol| protocol.name).collect::<Vec<_>>());
+    for name in names {
+        // What is wrong is the missing prog, not the name.
+        says(&["-p", name, "--respawn"], &[], 100, "usage: no prog to run: ");
     }
 }
 
@@ -150,5 +164,3 @@ fn the_transcript_shows_no_secret() {
     }
     assert!(!log.contains("AGEAc2VjcmV0"), "{log}");
 }
-
-const VERSION: &str = concat!("starttls-wrapper ", env!("CARGO_PKG_VERSION"), "\n");

@@ -15,8 +15,8 @@ pub(crate) struct Source {
     pub(crate) limits: BTreeMap<String, String>,
 }
 
-/// The text of `--help` and what is made of it.
-const SKIPPED: &[&str] = &["HELP", "SYNOPSIS", "VERSION"];
+/// The texts of `--help` and `--version`, and what is made of them.
+const SKIPPED: &[&str] = &["HELP", "SYNOPSIS", "LIBRARY"];
 
 /// Limits that are called neither MAX nor are times.
 const LIMITS: &[&str] = &["PIECE", "CHUNK", "SPLICE", "PIPE", "WIDE_PIPE"];

@@ -185,7 +185,12 @@ pub(crate) const ROWS: &[Row] = &[
         option: "--version",
         given: "--version",
         says: "",
-        client: concat!("starttls-wrapper ", env!("CARGO_PKG_VERSION"), "; end"),
+        client: concat!(
+            "starttls-wrapper ",
+            env!("CARGO_PKG_VERSION"),
+            "; TLS: rustls with aws-lc-rs; X25519MLKEM768 X25519 secp256r1 secp384r1",
+            "; protocols: smtp lmtp pop3 imap nntp sieve; end"
+        ),
         server: "",
         end: "0",
         ..ROW
