@@ -106,7 +106,7 @@ fn inetd_runs_pop3d() {
     // inetd has an environment of its own.
     let line = line.replace("env KEYFILE", &format!("env PATH={} KEYFILE", place.search()));
     let conf = place.write("inetd.conf", &line);
-    let running = place.run(place.command(&place.server("usr/sbin/inetd")).args(["-d", "-i"]).arg(conf));
+    let running = place.run(place.server_command("usr/sbin/inetd").args(["-d", "-i"]).arg(conf));
     running.capabilities("pop3", "CAPA\r\nQUIT\r\n", "UIDL");
 }
 
@@ -122,7 +122,7 @@ fn xinetd_runs_pop3d() {
     let conf = place.write("xinetd.conf", &conf);
     let running = place.run(
         place
-            .command(&place.server("usr/sbin/xinetd"))
+            .server_command("usr/sbin/xinetd")
             .args(["-dontfork", "-f"])
             .arg(conf)
             .arg("-filelog")

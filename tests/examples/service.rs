@@ -131,13 +131,22 @@ impl Place {
 
     /// A server of a Debian package that is not installed, but unpacked.
     pub(crate) fn server(&self, path: &str) -> PathBuf {
-        let found = unpacked().into_iter().map(|root| root.join(path)).find(|found| found.is_file());
-        found.unwrap_or_else(|| panic!("{path} is missing: sh tests/run unpacks it"))
+        let found = unpacked().join(path);
+        assert!(found.is_file(), "{path} is missing: run tests/servers, which unpacks it");
+        found
+    }
+
+    /// Runs such a server.
+    pub(crate) fn server_command(&self, path: &str) -> Command {
+        let mut command = self.command(&self.server(path));
+        command.env("LD_LIBRARY_PATH", libraries());
+        command
     }
 
     /// A script that runs such a server.
     pub(crate) fn runs(&self, path: &str) -> String {
-        format!("#!/bin/sh\nexec {} \"$@\"\n", self.server(path).display())
+        let (libraries, server) = (libraries(), self.server(path));
+        format!("#!/bin/sh\nLD_LIBRARY_PATH={} exec {} \"$@\"\n", libraries.display(), server.display())
     }
 
     pub(crate) fn user(&self) -> String {
@@ -149,8 +158,8 @@ impl Place {
     pub(crate) fn search(&self) -> String {
         let wrapper = Path::new(env!("CARGO_BIN_EXE_starttls-wrapper")).parent().expect("a directory");
         let system = std::env::var("PATH").expect("PATH");
-        let unpacked = unpacked().map(|root| format!(":{}/usr/bin", root.display())).concat();
-        format!("{}/bin:{}:{system}:/usr/sbin{unpacked}", self.path.display(), wrapper.display())
+        let (own, unpacked) = (self.path.join("bin"), unpacked().join("usr/bin"));
+        format!("{}:{}:{system}:/usr/sbin:{}", own.display(), wrapper.display(), unpacked.display())
     }
 
     pub(crate) fn command(&self, program: &(impl AsRef<OsStr> + ?Sized)) -> Command {
@@ -166,10 +175,9 @@ impl Place {
 
     /// An example for a server that can only run where its package puts it: that is laid over /usr and /etc for it.
     pub(crate) fn example_over_system(&self, name: &str, server: &str) -> Command {
-        let server = self.server(server);
-        let unpacked = unpacked().into_iter().find(|root| server.starts_with(root)).expect("it is in one of them");
+        self.server(server);
         let mut command = self.command("unshare");
-        command.args([if is_root() { "-m" } else { "-rm" }, "sh", "-ec", OVER_SYSTEM, "sh"]).arg(unpacked);
+        command.args([if is_root() { "-m" } else { "-rm" }, "sh", "-ec", OVER_SYSTEM, "sh"]).arg(unpacked());
         command.arg(root().join("examples").join(name));
         command
     }
@@ -264,10 +272,16 @@ impl Drop for Running<'_> {
     }
 }
 
-/// Where tests/unpack and tests/servers put packages.
-fn unpacked() -> [PathBuf; 2] {
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from);
-    [root().join("target/servers"), target.join("servers")]
+/// Where tests/servers has unpacked them: in the target directory, be that divided by machine or not.
+fn unpacked() -> PathBuf {
+    let above = Path::new(env!("CARGO_TARGET_TMPDIR")).ancestors();
+    let found = above.map(|directory| directory.join("servers")).find(|servers| servers.exists());
+    found.expect("there is no target/servers: run tests/servers, which unpacks them")
+}
+
+/// The libraries that the servers need and this machine does not have.
+fn libraries() -> PathBuf {
+    unpacked().join(format!("usr/lib/{}-linux-gnu", std::env::consts::ARCH))
 }
 
 const OVER_SYSTEM: &str = r#"
