@@ -13,7 +13,7 @@ use std::process::Command;
 use std::sync::LazyLock;
 
 use support::certificates::Site;
-use support::wrapper::{WRAPPER, Wrapper};
+use support::wrapper::{WRAPPER, Wrapper, from_here};
 use support::{proc, tls};
 
 /// What is tried, and whether Landlock and the limits alone would prevent it.
@@ -143,7 +143,10 @@ fn with_sandbox_require_there_is_no_session_without_landlock_or_seccomp() {
 #[test]
 fn an_ordinary_user_has_walls_too() {
     let site = Site::new();
-    let mut session = Wrapper::respawn(&site).behind(&[&WALLS, "as", "65534"]).start();
+    let (key, cert) = (site.key(), site.cert());
+    let [key, cert] = [&key, &cert].map(|path| from_here(path.to_str().unwrap()));
+    let wrapper = Wrapper::respawn(&site).env("KEYFILE", key).env("CERTFILE", cert);
+    let mut session = wrapper.behind(&[&WALLS, "as", "65534"]).start();
     let keeper = session.wrapper.pid();
     let _plaintext_server = session.opening();
     assert_eq!(proc::status(keeper, "Uid"), "65534\t65534\t65534\t65534");

@@ -29,6 +29,11 @@ pub(crate) const WRAPPER: &str = env!("CARGO_BIN_EXE_starttls-wrapper");
 /// The last plaintext line of a session that comes to TLS.
 pub(crate) const GO_AHEAD: &str = "220 2.0.0 Ready to start TLS\r\n";
 
+/// This path from the checkout, where every test is run: an ordinary user may not come through what lies above it.
+pub(crate) fn from_here(path: &str) -> &str {
+    path.strip_prefix(concat!(env!("CARGO_MANIFEST_DIR"), "/")).unwrap_or(path)
+}
+
 /// What the client hears if TLS cannot be had.
 pub(crate) const NOT_AVAILABLE: &str = "454 4.7.0 TLS not available due to temporary reason\r\n";
 
@@ -138,7 +143,7 @@ impl Wrapper {
 
     /// The command, behind the words that start it.
     pub(crate) fn command(&self, before: &[&str], prog: &[&str]) -> Command {
-        let words: Vec<&OsStr> = before.iter().copied().chain([WRAPPER]).map(OsStr::new).collect();
+        let words: Vec<&OsStr> = before.iter().copied().chain([from_here(WRAPPER)]).map(OsStr::new).collect();
         let mut command = Command::new(words[0]);
         command.args(&words[1..]).args(&self.options).arg("--").args(&self.operands).args(prog);
         for name in OWN_VARIABLES {
@@ -297,7 +302,7 @@ fn received(control: &UnixStream) -> Vec<OwnedFd> {
 }
 
 /// The prog that puts the test in its place.
-const PROG: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/prog.py");
+const PROG: &str = "tests/support/prog.py";
 
 /// What decides about the wrapper must come from the test.
 const OWN_VARIABLES: &[&str] = &[
