@@ -62,7 +62,7 @@ fn demonstrate(once: bool) -> Outcome<()> {
     writeln!(say, "\nstill listening on {address}; try")?;
     let (chain, port) = (certificate.chain.display(), address.port());
     writeln!(say, "    openssl s_client -starttls smtp -quiet -connect localhost:{port} -CAfile {chain}")?;
-    writeln!(say, "    swaks --tls --server localhost:{port} --to you@demo.example")?;
+    writeln!(say, "    swaks --tls --server 127.0.0.1:{port} --to you@demo.example")?;
     writeln!(say, "end with Ctrl-D")?;
     io::copy(&mut io::stdin(), &mut io::sink())?;
     Ok(())
