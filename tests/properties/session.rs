@@ -90,7 +90,7 @@ impl Script {
             Some(to_tls) => {
                 let said =
                     self.client[0].strip_suffix(&to_tls[..]).expect("what TLS gets is what the client said last");
-                let line = said.split_inclusive(|byte| *byte == b'\n').next_back().unwrap_or_default();
+                let line = last_line(said);
                 assert!(self.rules.implicit || asks_for_tls(line), "{} begins TLS", line.escape_ascii());
                 assert!(self.rules.implicit || plain.server_passed.is_none(), "no TLS after the pass-through");
                 said
@@ -174,7 +174,7 @@ impl Heard {
     fn is_the_server_and_we(&self, said: &[u8]) {
         let sentences = &*SENTENCES;
         let mut left = said;
-        for line in self.client.split_inclusive(|byte| *byte == b'\n') {
+        for line in lines(&self.client) {
             let (next, rest) = split_line(left);
             // A server that will not serve loses the offer it makes all the same.
             if next == line || without_offer(next) == without_offer(line) {
@@ -192,15 +192,65 @@ struct Player<'a> {
     script: &'a Script,
     cut: Cut,
     session: Session,
-    client: VecDeque<u8>,
-    server: VecDeque<u8>,
+    client: Waiting,
+    server: Waiting,
     turns: VecDeque<Vec<u8>>,
     /// The plaintext server's, while a backend is heard.
-    plain: (VecDeque<u8>, VecDeque<Vec<u8>>),
+    plain: (Waiting, VecDeque<Vec<u8>>),
     stage: usize,
     tries: usize,
     closed: bool,
     played: Played,
+}
+
+/// What was said and not yet heard.
+#[derive(Default)]
+struct Waiting {
+    bytes: Vec<u8>,
+    heard: usize,
+}
+
+impl Waiting {
+    fn new(bytes: Vec<u8>) -> Self {
+        Self { bytes, heard: 0 }
+    }
+
+    fn rest(&self) -> &[u8] {
+        &self.bytes[self.heard..]
+    }
+
+    fn is_empty(&self) -> bool {
+        self.rest().is_empty()
+    }
+
+    fn clear(&mut self) {
+        self.heard = self.bytes.len();
+    }
+
+    fn extend(&mut self, bytes: Vec<u8>) {
+        if self.is_empty() {
+            *self = Self::new(bytes);
+        } else {
+            self.bytes.extend(bytes);
+        }
+    }
+
+    /// One line at most, if so wished.
+    fn piece(&mut self, room: usize, cut: &mut Cut, one_line: bool) -> Vec<u8> {
+        let most = match cut {
+            Cut::Whole => usize::MAX,
+            Cut::Bytes => 1,
+            Cut::Seeded(seed) => {
+                *seed = seed.wrapping_mul(197).wrapping_add(71);
+                usize::from(*seed >> 3) + 1
+            }
+        };
+        let rest = self.rest();
+        let piece = &rest[..rest.len().min(room).min(most)];
+        let piece = if one_line { split_line(piece).0 } else { piece }.to_vec();
+        self.heard += piece.len();
+        piece
+    }
 }
 
 impl<'a> Player<'a> {
@@ -209,8 +259,8 @@ impl<'a> Player<'a> {
             script,
             cut,
             session: Session::new(script.rules),
-            client: script.client[0].iter().copied().collect(),
-            server: VecDeque::new(),
+            client: Waiting::new(script.client[0].clone()),
+            server: Waiting::default(),
             turns: VecDeque::new(),
             plain: Default::default(),
             stage: 0,
@@ -257,7 +307,7 @@ impl<'a> Player<'a> {
             let bytes = self.piece_of_server(backend);
             self.session.backend_says(&bytes);
         } else if client > 0 && !self.client.is_empty() {
-            let bytes = piece(&mut self.client, client, &mut self.cut);
+            let bytes = self.client.piece(client, &mut self.cut, false);
             self.session.client_says(&bytes);
         } else {
             return false;
@@ -267,9 +317,7 @@ impl<'a> Player<'a> {
 
     /// One line at most, if it stays silent out of turn: it must know when its turn is over.
     fn piece_of_server(&mut self, room: usize) -> Vec<u8> {
-        let line = self.server.iter().position(|byte| *byte == b'\n').map_or(room, |at| at + 1);
-        let room = if self.script.in_turn() { room.min(line) } else { room };
-        piece(&mut self.server, room, &mut self.cut)
+        self.server.piece(room, &mut self.cut, self.script.in_turn())
     }
 
     /// Somebody closes, once.
@@ -317,7 +365,7 @@ impl<'a> Player<'a> {
             Order::Respawn => self.begin_server(1),
             Order::PassThrough { to_server, to_client } => {
                 heard.client.extend(to_client);
-                heard.server_passed = Some(to_server.into_iter().chain(self.client.drain(..)).collect());
+                heard.server_passed = Some([&to_server, self.client.rest()].concat());
                 return false;
             }
             Order::Close(outcome) => {
@@ -357,22 +405,22 @@ impl<'a> Player<'a> {
         assert_eq!((self.session.client_room(), self.session.server_room(), self.stage), (0, 0, 0));
         if !self.script.rules.implicit {
             let heard = &self.played.heard[0].client;
-            let last = heard.split_inclusive(|byte| *byte == b'\n').next_back().unwrap_or_default();
+            let last = last_line(heard);
             assert!(
                 SENTENCES[..PROTOCOLS.len()].iter().any(|sentence| last.ends_with(sentence)),
                 "{}",
                 last.escape_ascii()
             );
         }
-        let rest = std::mem::replace(&mut self.client, self.script.client[1].iter().copied().collect());
-        self.played.to_tls = Some(surplus.into_iter().chain(rest).collect());
+        let rest = std::mem::replace(&mut self.client, Waiting::new(self.script.client[1].clone()));
+        self.played.to_tls = Some([&surplus, rest.rest()].concat());
         self.stage = 1;
         self.session.handshake_done();
     }
 
     fn begin_server(&mut self, stage: usize) {
         self.turns = self.script.server[stage].iter().cloned().collect();
-        self.server = self.turns.pop_front().unwrap_or_default().into();
+        self.server = Waiting::new(self.turns.pop_front().unwrap_or_default());
     }
 }
 
@@ -386,19 +434,6 @@ fn name(order: &Order) -> &'static str {
         Order::Close(_) => "close",
         Order::ToClient(_) | Order::ToServer(_) | Order::Note(_) => "",
     }
-}
-
-fn piece(from: &mut VecDeque<u8>, room: usize, cut: &mut Cut) -> Vec<u8> {
-    let most = match cut {
-        Cut::Whole => usize::MAX,
-        Cut::Bytes => 1,
-        Cut::Seeded(seed) => {
-            *seed = seed.wrapping_mul(197).wrapping_add(71);
-            usize::from(*seed >> 3) + 1
-        }
-    };
-    let count = from.len().min(room).min(most);
-    from.drain(..count).collect()
 }
 
 static SENTENCES: LazyLock<Vec<Vec<u8>>> = LazyLock::new(sentences);
@@ -429,13 +464,23 @@ fn sentences() -> Vec<Vec<u8>> {
     words.collect()
 }
 
-fn lines(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
-    bytes.split_inclusive(|byte| *byte == b'\n')
+fn lines(mut bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
+    std::iter::from_fn(move || {
+        let line;
+        (line, bytes) = split_line(bytes);
+        (!line.is_empty()).then_some(line)
+    })
 }
 
+/// memchr, because a fuzzer watches every comparison that is made here.
 fn split_line(bytes: &[u8]) -> (&[u8], &[u8]) {
-    let end = bytes.iter().position(|byte| *byte == b'\n').map_or(bytes.len(), |at| at + 1);
+    let end = memchr::memchr(b'\n', bytes).map_or(bytes.len(), |at| at + 1);
     bytes.split_at(end)
+}
+
+fn last_line(bytes: &[u8]) -> &[u8] {
+    let text = bytes.strip_suffix(b"\n").unwrap_or(bytes);
+    bytes.split_at(memchr::memrchr(b'\n', text).map_or(0, |at| at + 1)).1
 }
 
 /// The words of a line but STARTTLS.
