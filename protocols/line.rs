@@ -123,6 +123,16 @@ mod tests {
     use alloc::vec;
 
     #[test]
+    fn lines_that_come_together_are_as_long_as_alone() {
+        let mut lines = Lines::default();
+        let [first, second] = [5000, MAX_LINE - 5000].map(|length| [&vec![b'x'; length - 1][..], b"\n"].concat());
+        lines.push(&[&first[..], &second].concat());
+        assert_eq!(lines.next_line(), Ok(Some(&first[..])));
+        assert_eq!(lines.next_line(), Ok(Some(&second[..])));
+        assert_eq!(lines.next_line(), Ok(None));
+    }
+
+    #[test]
     fn a_line_may_be_as_long_as_the_limit_and_no_longer() {
         for (length, fits) in [(MAX_LINE - 1, true), (MAX_LINE, true), (MAX_LINE + 1, false)] {
             let mut lines = Lines::default();

@@ -50,6 +50,7 @@ mod tests {
             (b"{}", Some(0)),
             (b"{99999999999999999999999999}", Some(usize::MAX)),
             (b"a {x}", None),
+            (b"a {1:}", None),
             (b"a 5}", None),
             (b"a {5} b", None),
             (b"a {5", None),

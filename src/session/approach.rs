@@ -115,6 +115,7 @@ fn go_ahead(snooper: &mut dyn Snooper, way: &[&[u8]]) -> Class {
 #[cfg(test)]
 mod tests {
     use starttls_protocols::PROTOCOLS;
+    use starttls_protocols::line::MAX_LINE;
 
     use super::*;
 
@@ -213,5 +214,15 @@ mod tests {
         ] {
             play(dialogue);
         }
+    }
+
+    #[test]
+    fn a_line_without_end_fills_the_room_and_ends_the_approach() {
+        let smtp = PROTOCOLS.iter().find(|protocol| protocol.name == "smtp").expect("the protocol is known");
+        let mut approach = Approach::new(*smtp);
+        assert_eq!(approach.room(), MAX_LINE);
+        assert_eq!(approach.hears(&[b'2'; MAX_LINE - 1]), Step::Hear);
+        assert_eq!(approach.room(), 1);
+        assert_eq!(approach.hears(b"2"), Step::TurnBack(Refusal::TooLong));
     }
 }
