@@ -123,7 +123,7 @@ impl Wrapper {
     pub(crate) fn start_between(self, before: &[&str], after: &[&str]) -> Session {
         let (name, progs) = listener();
         let python = path_of("python3");
-        let prog = [after, &[&python, "-IS", PROG, &name]].concat();
+        let prog = [after, &[&python, "-ISc", PROG, &name]].concat();
         self.start_with(before, &prog, progs)
     }
 
@@ -301,8 +301,8 @@ fn received(control: &UnixStream) -> Vec<OwnedFd> {
     ancillary.drain().filter_map(rights).flatten().collect()
 }
 
-/// The prog that puts the test in its place.
-const PROG: &str = "tests/support/prog.py";
+/// The prog that puts the test in its place. Its text, as an ordinary user may not come to where the file is.
+const PROG: &str = include_str!("prog.py");
 
 /// What decides about the wrapper must come from the test.
 const OWN_VARIABLES: &[&str] = &[
