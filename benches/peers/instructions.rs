@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 
 use crate::client::Client;
 use crate::report::{Report, ms};
-use crate::stack::{Kit, Stack, WRAPPER, is_installed};
+use crate::stack::{Kit, Stack, is_installed};
 
 /// One start, one plaintext and one TLS session. False if one of them has become dearer.
 pub fn check(kit: &Kit, plain: &Client, tls: &Client, report: &mut Report) -> bool {
@@ -33,7 +33,7 @@ pub fn check(kit: &Kit, plain: &Client, tls: &Client, report: &mut Report) -> bo
 
 fn start(kit: &Kit) -> u64 {
     let mut command = Command::new("valgrind");
-    command.args(callgrind(kit)).args([WRAPPER, "--version"]).stdout(Stdio::null());
+    command.args(callgrind(kit)).arg(&kit.wrapper).arg("--version").stdout(Stdio::null());
     let status = in_few_words(&mut command).status();
     assert!(status.is_ok_and(|status| status.success()), "valgrind runs the program");
     collected(kit)

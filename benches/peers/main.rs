@@ -109,7 +109,9 @@ impl Bench {
             .expect("made");
         let served = Arc::new(served);
         kit.backend = backend::start(Arc::clone(&served));
-        kit.other.clone_from(&options.against);
+        if let Some(other) = &options.against {
+            kit.compare(other);
+        }
         let size = options.size;
         let client = |tls| Client { tls, size };
         Self { options, kit, plain: client(None), tls: client(tls), hybrid: client(hybrid), served }

@@ -36,7 +36,10 @@ pub struct Kit {
     pub server: PathBuf,
     /// The program that does nothing, compiled.
     pub empty: PathBuf,
-    /// Another build of this program (`--against`).
+    /// This program, copied as install(1) would: what the linker wrote lies in smaller pieces in the page cache, which
+    /// makes a start a tenth dearer.
+    pub wrapper: PathBuf,
+    /// Another build of this program (`--against`), copied too.
     pub other: Option<PathBuf>,
     /// The TLS server that [`Stack::Backend`] uses.
     pub backend: SocketAddr,
@@ -87,17 +90,17 @@ impl Stack {
         command.args(["-1", "-D", "-H", "-R", "-l0", "-b1024", "-c4096", "127.0.0.1", "0"]);
         command.env("KEYFILE", kit.path("key.pem")).env("CERTFILE", kit.path("cert.pem"));
         match self {
-            Self::Respawn => command.arg(WRAPPER).arg("--respawn"),
+            Self::Respawn => command.arg(&kit.wrapper).arg("--respawn"),
             Self::Other => command.args(&kit.other).arg("--respawn"),
             Self::Counted => {
                 command.args(["prlimit", instructions::DESCRIPTORS, "valgrind"]).args(instructions::callgrind(kit));
-                command.args([WRAPPER, "--respawn", "-v", "0"])
+                command.arg(&kit.wrapper).args(["--respawn", "-v", "0"])
             }
             Self::Backend => {
                 let anchors = kit.path("cert.pem");
                 let options = ["--backend-name", "mx.example", "--backend-ca"];
                 let (host, port) = (kit.backend.ip().to_string(), kit.backend.port().to_string());
-                command.arg(WRAPPER).args(options).arg(anchors).args([host, port])
+                command.arg(&kit.wrapper).args(options).arg(anchors).args([host, port])
             }
             Self::Tlswrapper => {
                 command.args(["tlswrapper", "-n", "-f"]).arg(kit.path("both.pem")).arg("tlswrapper-smtp")
@@ -143,9 +146,18 @@ impl Kit {
         let alone =
             ["-Clink-arg=-nostartfiles", "-Clink-arg=-nostdlib", "-Clink-arg=-static", "-Crelocation-model=static"];
         compile(&source.join("empty.rs"), &empty, &alone);
-        let kit = Self { directory, server, empty, other: None, backend: ([127, 0, 0, 1], 0).into() };
+        let wrapper = directory.join("wrapper");
+        fs::copy(WRAPPER, &wrapper).expect("the program under test");
+        let kit = Self { directory, server, empty, wrapper, other: None, backend: ([127, 0, 0, 1], 0).into() };
         kit.make_certificate();
         kit
+    }
+
+    /// Another build is measured beside this one.
+    pub fn compare(&mut self, other: &Path) {
+        let copy = self.path("other");
+        fs::copy(other, &copy).expect("the other build");
+        self.other = Some(copy);
     }
 
     fn make_certificate(&self) {
@@ -212,4 +224,4 @@ pub fn is_installed(program: &str) -> bool {
 }
 
 /// The program under test.
-pub const WRAPPER: &str = env!("CARGO_BIN_EXE_starttls-wrapper");
+const WRAPPER: &str = env!("CARGO_BIN_EXE_starttls-wrapper");
