@@ -134,6 +134,6 @@ fn short(much: f64) -> String {
     if much < 10.0 { format!("{much:.2}") } else { format!("{much:.0}") }
 }
 
-const WIDTH: usize = 760;
-const BARS: usize = 260;
+const WIDTH: usize = 800;
+const BARS: usize = 300;
 const LINE: usize = 20;
