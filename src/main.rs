@@ -3,7 +3,6 @@
 use std::alloc::System;
 use std::io::{self, Write};
 use std::os::fd::AsRawFd;
-use std::process::ExitCode;
 
 use starttls_protocols::{Offer, PROTOCOLS};
 use starttls_wrapper::check;
@@ -20,25 +19,15 @@ use starttls_wrapper::ucspi::{self, Numbers};
 use starttls_wrapper::window::{self, Half, Window};
 use zeroizing_alloc::ZeroAlloc;
 
-fn main() -> ExitCode {
+fn main() -> ! {
     let invocation = cli::parse(std::env::args_os().skip(1), &|name| std::env::var_os(name));
     let outcome = invocation.and_then(|invocation| match invocation {
         Invocation::Help => print(HELP),
         Invocation::Version => print(&cli::version()),
-        Invocation::Run(config) => end(run(&config)),
+        Invocation::Run(config) => run(&config),
         Invocation::Check(config) => check::check(&config, std::env::args_os().skip(1).collect()),
     });
-    outcome.map_or_else(
-        |why| {
-            message::fatal(&why);
-            ExitCode::from(why.exit_code())
-        },
-        ExitCode::from,
-    )
-}
-
-/// Of a session nothing is left to be done: its descriptors are closed, its messages are out.
-fn end(outcome: Result<u8, Error>) -> ! {
+    // Nothing is left to be done: descriptors are closed, messages are out.
     raw::exit(outcome.unwrap_or_else(|why| {
         message::fatal(&why);
         why.exit_code()
@@ -114,7 +103,11 @@ fn listen(
 }
 
 fn print(text: &str) -> Result<u8, Error> {
-    io::stdout().write_all(text.as_bytes()).map_err(Error::system("write to standard output"))?;
+    let mut output = io::stdout();
+    output
+        .write_all(text.as_bytes())
+        .and_then(|()| output.flush())
+        .map_err(Error::system("write to standard output"))?;
     Ok(0)
 }
 
