@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use crate::account;
 use crate::client::{Client, Held, Way};
-use crate::stack::{Kit, Stack};
+use crate::stack::{Kit, Running, Stack};
 
 /// Sessions that did not go through; any of them fails the run.
 pub static LOST: AtomicUsize = AtomicUsize::new(0);
@@ -68,18 +68,16 @@ pub fn bulk(kit: &Kit, stack: Stack, client: &Client, way: Way, bytes: usize) ->
 /// KiB (PSS) of an idle session without the server, and CPU time that all of them use in a second.
 pub fn idle(kit: &Kit, stack: Stack, client: &Client, count: usize) -> (f64, Duration) {
     let running = stack.start(kit);
-    let tcpserver = program("tcpserver");
-    let except = [kit.server.as_path(), tcpserver.as_path()];
-    let before = account::memory(running.pid(), &except);
+    let empty = memory(kit, &running);
     let held = hold(stack, client, running.address, count);
     std::thread::sleep(SETTLED);
-    let memory = (account::memory(running.pid(), &except) - before) / count as f64;
+    let one = (memory(kit, &running) - empty) / count as f64;
     let before = account::running(running.pid());
     std::thread::sleep(Duration::from_secs(1));
     let cpu = account::running(running.pid()).saturating_sub(before);
     release(stack, held);
     running.end();
-    (memory, cpu)
+    (one, cpu)
 }
 
 /// What slow clients cost, one byte a second each.
@@ -97,14 +95,12 @@ pub fn slow(kit: &Kit, client: &Client, is_watched: bool, count: usize, seconds:
     let stack = Stack::Respawn;
     let running = stack.start(kit);
     let address = running.address;
-    let tcpserver = program("tcpserver");
-    let except = [kit.server.as_path(), tcpserver.as_path()];
-    let empty = account::memory(running.pid(), &except);
+    let empty = memory(kit, &running);
     let one = |_| kept(stack, if is_watched { client.open(address) } else { client.hold(address) });
     let mut held: Vec<Held> = (0..count).filter_map(one).collect();
     std::thread::sleep(SETTLED);
-    let memory = || (account::memory(running.pid(), &except) - empty) / count as f64;
-    let (before, spent) = (memory(), account::running(running.pid()));
+    let grown = || (memory(kit, &running) - empty) / count as f64;
+    let (before, spent) = (grown(), account::running(running.pid()));
     for _ in 0..seconds {
         let next = Instant::now() + Duration::from_secs(1);
         for one in &mut held {
@@ -113,7 +109,7 @@ pub fn slow(kit: &Kit, client: &Client, is_watched: bool, count: usize, seconds:
         std::thread::sleep(next.saturating_duration_since(Instant::now()));
     }
     let cpu = account::running(running.pid()).saturating_sub(spent) / seconds / count as u32;
-    let after = memory();
+    let after = grown();
     for one in held {
         kept(stack, one.end_slowly());
     }
@@ -147,6 +143,11 @@ pub fn facts(kit: &Kit, stack: Stack, client: &Client) -> String {
     });
     running.end();
     facts
+}
+
+/// KiB (PSS) of all processes but the super-server and the server.
+fn memory(kit: &Kit, running: &Running) -> f64 {
+    account::memory(running.pid(), &[&kit.server, &program("tcpserver")])
 }
 
 fn hold(stack: Stack, client: &Client, address: SocketAddr, count: usize) -> Vec<Held> {
