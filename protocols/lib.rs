@@ -181,6 +181,21 @@ pub enum Sentence {
     Goodbye,
 }
 
+impl Sentence {
+    /// All of them, the go-ahead first, for whoever holds a dialogue or a manual against them.
+    pub const ALL: [Self; 9] = [
+        Self::GoAhead,
+        Self::NotAvailable,
+        Self::Argument,
+        Self::TooEarly,
+        Self::AlreadyActive,
+        Self::Refused,
+        Self::LineTooLong,
+        Self::Failed,
+        Self::Goodbye,
+    ];
+}
+
 /// Judges a text that may begin with the word that asks for TLS. Blanks behind it are tolerated, an argument is not
 /// (RFC 3207 section 4).
 fn switch(text: &[u8], word: &[u8], policy: Policy) -> Option<Verdict> {

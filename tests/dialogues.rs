@@ -132,7 +132,7 @@ fn the_manual_quotes_every_sentence() {
     for protocol in PROTOCOLS {
         let mut snooper = (protocol.snooper)(policy);
         for (command, sentence) in
-            [&b"tag NOOP\r\n"[..], b"\r\n"].iter().flat_map(|line| SENTENCES.map(|one| (line, one)))
+            [&b"tag NOOP\r\n"[..], b"\r\n"].iter().flat_map(|line| Sentence::ALL.map(|one| (line, one)))
         {
             // Only SMTP has words that must come before STARTTLS.
             if sentence == Sentence::TooEarly && !protocol.alpn.contains(&&b"smtp"[..]) {
@@ -149,19 +149,6 @@ fn the_manual_quotes_every_sentence() {
         }
     }
 }
-
-/// All that the wrapper itself may say.
-const SENTENCES: [Sentence; 9] = [
-    Sentence::GoAhead,
-    Sentence::NotAvailable,
-    Sentence::Argument,
-    Sentence::TooEarly,
-    Sentence::AlreadyActive,
-    Sentence::Refused,
-    Sentence::LineTooLong,
-    Sentence::Failed,
-    Sentence::Goodbye,
-];
 
 /// A client's line of so many bytes.
 fn noop(length: usize) -> String {

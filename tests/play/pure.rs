@@ -6,16 +6,11 @@ use std::mem::take;
 use starttls_protocols::{Offer, Protocol};
 use starttls_wrapper::session::{Order, Outcome, Replayed, Rules, Session};
 
-use crate::play::way::{Failure, refusal};
+use crate::play::way::{self, Failure, refusal};
 use crate::play::{Dialogue, Event, Mode, Party};
 
-/// One of the ways to play a dialogue.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Way {
-    pub(crate) mode: Mode,
-    pub(crate) cut: Cut,
-    pub(crate) failure: Failure,
-}
+/// One of the ways to play a dialogue here.
+pub(crate) type Way = way::Way<Cut>;
 
 /// How the bytes come in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

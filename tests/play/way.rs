@@ -5,6 +5,14 @@ use super::{Dialogue, Event, Mode, Party, Step};
 /// Where the server inside TLS may come from.
 pub(crate) const MODES: [Mode; 2] = [Mode::Respawn, Mode::HostPort];
 
+/// One of the ways to play a dialogue; each player cuts what is said in its own manner.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Way<Cut> {
+    pub(crate) mode: Mode,
+    pub(crate) cut: Cut,
+    pub(crate) failure: Failure,
+}
+
 /// Why the TLS server is not available, where it is not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Failure {

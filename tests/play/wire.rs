@@ -10,7 +10,7 @@ use std::io::Read;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 
-use crate::play::way::{Failure, refusal};
+use crate::play::way::{self, Failure, refusal};
 use crate::play::{Dialogue, Event, Mode, Party, Step};
 use crate::support::backend::Backend;
 use crate::support::certificates::Site;
@@ -21,13 +21,8 @@ use crate::support::{proc, tls};
 
 mod launch;
 
-/// One of the ways to play a dialogue.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Way {
-    pub(crate) mode: Mode,
-    pub(crate) cut: Cut,
-    pub(crate) failure: Failure,
-}
+/// One of the ways to play a dialogue here.
+pub(crate) type Way = way::Way<Cut>;
 
 /// How the bytes are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

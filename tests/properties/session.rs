@@ -440,20 +440,9 @@ static SENTENCES: LazyLock<Vec<Vec<u8>>> = LazyLock::new(sentences);
 
 /// Every sentence of ours behind its first word, which may be a tag; the go-aheads first.
 fn sentences() -> Vec<Vec<u8>> {
-    let order = [
-        Sentence::GoAhead,
-        Sentence::NotAvailable,
-        Sentence::Argument,
-        Sentence::TooEarly,
-        Sentence::AlreadyActive,
-        Sentence::Refused,
-        Sentence::LineTooLong,
-        Sentence::Failed,
-        Sentence::Goodbye,
-    ];
     let say = |sentence| PROTOCOLS.iter().map(move |protocol| (protocol, sentence));
     let policy = Policy { offer: Offer::Leave, strict: false, inside: false };
-    let words = order.into_iter().flat_map(say).map(|(protocol, sentence)| {
+    let words = Sentence::ALL.into_iter().flat_map(say).map(|(protocol, sentence)| {
         let mut out = Vec::new();
         let mut snooper = (protocol.snooper)(policy);
         snooper.command(b"tag NOOP\r\n");
