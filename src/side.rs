@@ -2,7 +2,7 @@
 //!
 //! It knows nothing of the dialogue and does not wait: the event loop tells it which descriptors are ready.
 
-use std::io;
+use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::io::Errno;
@@ -97,11 +97,14 @@ impl Side {
         self.read(buffer.get_mut(..length).unwrap_or_default())
     }
 
-    /// Reads what the peer said. An end is told once and stays.
+    /// Reads what the peer said. An end stays, and so does an error of TLS.
     ///
     /// # Errors
     /// The descriptor's, `InvalidData` if the peer broke TLS.
     pub fn read(&mut self, buffer: &mut [u8]) -> io::Result<Heard> {
+        if self.is_broken() {
+            return self.read_rest(buffer);
+        }
         if let Some(end) = self.ended {
             return Ok(end);
         }
@@ -112,7 +115,10 @@ impl Side {
         match &heard {
             Ok(end @ (Heard::End | Heard::Cut)) => self.ended = Some(*end),
             Ok(_) => {}
-            Err(why) if why.kind() == io::ErrorKind::InvalidData => self.break_off(why.to_string()),
+            Err(why) if why.kind() == io::ErrorKind::InvalidData => {
+                self.break_off(why.to_string());
+                return self.read_rest(buffer);
+            }
             Err(_) => {}
         }
         // Whoever has heard our close_notify need not answer it (RFC 8446 section 6.1).
@@ -149,8 +155,23 @@ impl Side {
     /// Says something: what the descriptor does not take now waits here. Call it when [`flush`](Self::flush) was
     /// true, so that no more than one piece waits.
     pub fn write(&mut self, bytes: &[u8]) {
-        self.add(bytes);
+        let sent = if self.tls.is_none() && !self.has_unsent() { self.send_at_once(bytes) } else { 0 };
+        self.add(bytes.get(sent..).unwrap_or_default());
         self.flush();
+    }
+
+    /// Sends what the descriptor takes now, without a copy. Returns the number of bytes.
+    fn send_at_once(&mut self, bytes: &[u8]) -> usize {
+        if self.lost || self.shut {
+            return 0;
+        }
+        match (Output { fd: self.output.as_ref(), writable: &mut self.writable }).write(bytes) {
+            Ok(count) => count,
+            Err(why) => {
+                self.lost |= why.kind() != io::ErrorKind::WouldBlock;
+                0
+            }
+        }
     }
 
     /// Says something at the next [`flush`](Self::flush), so that several pieces go out together.

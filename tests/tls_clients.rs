@@ -12,6 +12,7 @@ use std::thread;
 use std::time::Duration;
 
 use rcgen::{BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair};
+use rustix::process::{Pid, Signal, kill_process};
 use rustls::pki_types::PrivatePkcs8KeyDer;
 use starttls_wrapper::window::MAX_FACT;
 use support::backend::Backend;
@@ -327,6 +328,27 @@ fn a_client_that_breaks_tls_hears_the_alert() {
     let why = peer.read(&mut [0]).expect_err("TLS is over").to_string();
     assert!(why.contains("BadRecordMac"), "{why}");
     server.log().line_with("TLS with the client failed: ");
+}
+
+/// Much is read at once, and what went wrong with the last of it must neither cost the rest nor be forgotten.
+#[test]
+fn what_a_client_said_before_it_broke_tls_arrives() {
+    let site = Site::new();
+    let mut session = Wrapper::respawn(&site).start();
+    let mut server = in_a_mail(&mut session, &Client::new(&site));
+    server.hears("half a li");
+    let process = Pid::from_raw(proc::session_of(session.wrapper.pid()).cast_signed()).unwrap();
+    kill_process(process, Signal::STOP).unwrap();
+    let mail = vec![b'x'; 60_000];
+    session.client.says(&mail);
+    session.line.write_all(&[&[23, 3, 3, 0, 32][..], &[0; 32]].concat()).unwrap();
+    kill_process(process, Signal::CONT).unwrap();
+    server.hears(&mail);
+    assert!(server.hears_rest().is_empty());
+    server.exits(0);
+    let end = session.end();
+    assert_eq!(end.status, 98, "{}", end.log);
+    assert!(end.log.contains("TLS with the client failed: "), "{}", end.log);
 }
 
 #[test]

@@ -39,7 +39,8 @@ pub(super) fn pass_through(
     let mut downward = Stream::new(cut_is_error);
     let mut idle_since = Instant::now();
     let mut buffer = Vec::new();
-    while !client.is_lost() && !client.is_broken() {
+    // What a client said before it broke TLS still goes to the server.
+    while !client.is_lost() && (!client.is_broken() || !upward.done) {
         let moved = upward.carry(client, server, &mut buffer)? | downward.carry(server, client, &mut buffer)?;
         if moved && !(downward.done && (server.is_lost() || server.is_broken())) {
             idle_since = Instant::now();
@@ -187,10 +188,12 @@ fn copy(from: &mut Side, to: &mut Side, buffer: &mut Vec<u8>) -> io::Result<Hear
     if buffer.is_empty() {
         buffer.resize(PIECE, 0);
     }
-    let heard = from.read(buffer)?;
+    let most = if to.tls().is_some() { INTO_TLS } else { CHUNK };
+    let size = buffer.len();
+    let heard = from.read_on(buffer.get_mut(..size.min(most)).unwrap_or_default())?;
     if let Heard::Bytes(count) = heard {
         to.write(buffer.get(..count).unwrap_or_default());
-        if count == buffer.len() {
+        if count == size && size < CHUNK {
             *buffer = vec![0; CHUNK];
         }
     }
@@ -198,9 +201,12 @@ fn copy(from: &mut Side, to: &mut Side, buffer: &mut Vec<u8>) -> io::Result<Hear
 }
 
 /// The most bytes read at a time. So large a buffer is a mapping of its own: its pages are there once they are used,
-/// and gone when it is given back; and the copies of rustls stay clear of each other in the heap (some processors are
-/// four times slower where the ends of their addresses meet).
+/// and gone when it is given back; and it begins where a page begins, which some processors copy four times faster.
 const CHUNK: usize = 256 * 1024;
+
+/// The most bytes put into TLS at a time, seven records. What rustls needs for them stays below what glibc's malloc
+/// would give back to the kernel each time (M_TRIM_THRESHOLD, 128 KiB), page by page.
+const INTO_TLS: usize = 112 * 1024;
 
 /// What a pipe holds.
 const PIPE: usize = 64 * 1024;

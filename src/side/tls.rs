@@ -2,8 +2,8 @@
 
 use std::io;
 
-use super::Side;
 use super::descriptors::{Input, Output};
+use super::{Fault, Side};
 use crate::session::Surplus;
 use crate::tls::{Heard, Leg};
 
@@ -49,6 +49,36 @@ impl Side {
             }
         }
     }
+
+    /// As [`read`](Self::read), but a peer who speaks TLS and says much is read on, until the buffer is full or nothing
+    /// more is there: a record at a time would wake whoever hears it for every 16 KiB.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub fn read_on(&mut self, buffer: &mut [u8]) -> io::Result<Heard> {
+        let mut heard = self.read(buffer)?;
+        if let Heard::Bytes(count) = &mut heard
+            && self.tls.is_some()
+        {
+            while let Some(rest) = buffer.get_mut(*count..).filter(|rest| *count >= MUCH && !rest.is_empty())
+                && let Ok(Heard::Bytes(more)) = self.read(rest)
+            {
+                *count += more;
+            }
+        }
+        Ok(heard)
+    }
+
+    /// What the peer said before it broke TLS, and then how.
+    pub(super) fn read_rest(&mut self, buffer: &mut [u8]) -> io::Result<Heard> {
+        if let Some(leg) = &mut self.tls
+            && let heard @ Ok(Heard::Bytes(_)) = leg.read(buffer)
+        {
+            return heard;
+        }
+        let why = if let Some(Fault::Broken(why)) = &self.fault { why.clone() } else { String::new() };
+        Err(io::Error::new(io::ErrorKind::InvalidData, why))
+    }
 }
 
 /// What was said comes out before more goes in: rustls refuses ciphertext while its own buffer is full.
@@ -65,3 +95,6 @@ pub(super) fn read_tls(leg: &mut Leg, input: &mut Input<'_>, buffer: &mut [u8]) 
         }
     }
 }
+
+/// Whoever says so many bytes at once is likely to say more.
+const MUCH: usize = 4096;

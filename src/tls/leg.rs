@@ -11,7 +11,8 @@ use super::guest::Verdict;
 
 /// One TLS connection.
 pub struct Leg {
-    connection: Connection,
+    /// By its address: a side is moved about, and most never speak TLS.
+    connection: Box<Connection>,
     /// The transport will bring no more bytes.
     transport_ended: bool,
     received: u64,
@@ -46,7 +47,7 @@ impl Leg {
     ) -> Self {
         // Who writes waits until the leg is drained, so this is bounded by what he writes at a time.
         connection.set_buffer_limit(None);
-        Self { connection, transport_ended: false, received: 0, refusal, verdict, close_notify }
+        Self { connection: Box::new(connection), transport_ended: false, received: 0, refusal, verdict, close_notify }
     }
 
     /// Whether the handshake is still going on.
