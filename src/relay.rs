@@ -189,14 +189,12 @@ impl<'a> Relay<'a> {
         let Some(answer) = self.window.ask(ask)? else { return Ok(None) };
         let mut fds = answer.fds.into_iter();
         let input = fds.next().ok_or_else(|| Error::Impossible("the keeper granted no descriptor".into()))?;
-        let output = match fds.next() {
-            Some(output) => output,
-            None => input.try_clone().map_err(Error::system("duplicate the connection to the server"))?,
+        let side = match fds.next() {
+            Some(output) => Side::new(input, output),
+            None => Side::over(input)?,
         };
-        for fd in [&input, &output] {
-            rustix::io::ioctl_fionbio(fd, true).map_err(Error::system("make the server's descriptors non-blocking"))?;
-        }
-        Ok(Some(Side::new(input, output)))
+        side.set_nonblocking(true)?;
+        Ok(Some(side))
     }
 
     fn serve_with(&mut self, server: Side) -> Result<(), Error> {

@@ -64,6 +64,15 @@ impl Side {
         }
     }
 
+    /// A side over a socket, for both directions.
+    ///
+    /// # Errors
+    /// [`Error::System`].
+    pub fn over(socket: OwnedFd) -> Result<Self, Error> {
+        let output = rustix::io::fcntl_dupfd_cloexec(&socket, 0).map_err(Error::system("duplicate a connection"))?;
+        Ok(Self::new(socket, output))
+    }
+
     /// Whether reading and writing wait.
     ///
     /// # Errors

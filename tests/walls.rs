@@ -44,7 +44,13 @@ fn a_confined_process_gets_nothing_and_is_killed_for_trying() {
         let landlock = outcome(&["without", "seccomp", &WALLS, "confined", attempt]);
         let both = outcome(&["confined", attempt]);
         println!("{attempt:<10} {free:<22} {landlock:<22} {both}");
-        assert_eq!(both, if *attempt == "nothing" { "works" } else { "killed by signal 31" }, "{attempt}");
+        let expected = match *attempt {
+            "nothing" => "works",
+            // musl looks by the call that aws-lc uses too, which finds nothing.
+            "look" if cfg!(target_env = "musl") => "NotFound",
+            _ => "killed by signal 31",
+        };
+        assert_eq!(both, expected, "{attempt}");
     }
 }
 

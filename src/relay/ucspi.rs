@@ -123,8 +123,7 @@ impl Relay<'_> {
 
     /// The control socket stands in the backend's place, which is free here.
     fn speak_over(&mut self, control: OwnedFd) -> Result<(), Error> {
-        let duplicate = control.try_clone().map_err(Error::system("duplicate the control socket"))?;
-        let side = Side::new(control, duplicate);
+        let side = Side::over(control)?;
         side.set_nonblocking(true)?;
         self.reactor.register(Who::Backend, &side)?;
         self.backend = Some(side);

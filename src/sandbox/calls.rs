@@ -41,7 +41,7 @@ const SESSION_CALLS: &[Call] = &[
     call(libc::SYS_mremap, Allow),               // malloc
     call(libc::SYS_madvise, Allow),              // malloc; aws-lc's page that a fork wipes
     call(libc::SYS_clock_gettime, Allow),        // deadlines, where the vDSO does not answer
-    call(libc::SYS_newfstatat, Absent),          // aws-lc looks for /dev/sysgenid, and goes on without
+    call(SYS_STAT, Absent),                      // aws-lc looks for /dev/sysgenid, and goes on without
     call(libc::SYS_sigaltstack, Allow),          // std at exit
     call(libc::SYS_exit_group, Allow),           // the end
 ];
@@ -68,16 +68,28 @@ const KEEPER_CALLS: &[Call] = &[
     call(libc::SYS_rt_sigprocmask, Allow),    // ends by the signal that it was sent
     call(libc::SYS_gettid, Allow),            // ends by the signal that it was sent
     call(libc::SYS_getpid, Allow),            // ends by the signal that it was sent
-    call(libc::SYS_tgkill, Allow),            // ends by the signal that it was sent
+    call(SYS_RAISE, Allow),                   // ends by the signal that it was sent
     call(libc::SYS_sigaltstack, Allow),       // std at exit
     call(libc::SYS_exit_group, Allow),        // the end
 ];
 
 /// The call epoll_wait(2) makes.
-#[cfg(target_arch = "x86_64")]
+#[cfg(all(target_arch = "x86_64", target_env = "gnu"))]
 const SYS_EPOLL_WAIT: i64 = libc::SYS_epoll_wait;
-#[cfg(target_arch = "aarch64")]
+#[cfg(not(all(target_arch = "x86_64", target_env = "gnu")))]
 const SYS_EPOLL_WAIT: i64 = libc::SYS_epoll_pwait;
+
+/// The call raise(3) makes.
+#[cfg(target_env = "musl")]
+const SYS_RAISE: i64 = libc::SYS_tkill;
+#[cfg(not(target_env = "musl"))]
+const SYS_RAISE: i64 = libc::SYS_tgkill;
+
+/// The call stat(2) makes.
+#[cfg(all(target_arch = "x86_64", target_env = "musl"))]
+const SYS_STAT: i64 = libc::SYS_stat;
+#[cfg(not(all(target_arch = "x86_64", target_env = "musl")))]
+const SYS_STAT: i64 = libc::SYS_newfstatat;
 
 const fn call(number: i64, verdict: Verdict) -> Call {
     Call { number, verdict }
