@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 
 use crate::client::Client;
 use crate::report::{Report, ms};
-use crate::stack::{Kit, Stack, is_installed};
+use crate::stack::{Kit, Stack, in_few_words, is_installed};
 
 /// One start, one plaintext and one TLS session. False if one of them has become dearer.
 pub fn check(kit: &Kit, plain: &Client, tls: &Client, report: &mut Report) -> bool {
@@ -44,11 +44,6 @@ fn session(kit: &Kit, client: &Client) -> u64 {
     client.session(running.address).expect("a session");
     running.end();
     collected(kit)
-}
-
-/// Each variable costs instructions, and cargo has many.
-pub fn in_few_words(command: &mut Command) -> &mut Command {
-    command.env_clear().env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
 }
 
 /// valgrind's own words.

@@ -84,9 +84,7 @@ impl Stack {
 
     fn start_under_tcpserver(self, kit: &Kit, before: Duration) -> Running {
         let mut command = Command::new("tcpserver");
-        if self == Self::Counted {
-            instructions::in_few_words(&mut command);
-        }
+        in_few_words(&mut command);
         command.args(["-1", "-D", "-H", "-R", "-l0", "-b1024", "-c4096", "127.0.0.1", "0"]);
         command.env("KEYFILE", kit.path("key.pem")).env("CERTFILE", kit.path("cert.pem"));
         match self {
@@ -203,13 +201,20 @@ fn start_stunnel(kit: &Kit, before: Duration) -> Running {
         cert = kit.path("cert.pem").display(),
     );
     fs::write(kit.path("stunnel.conf"), settings).expect("the run's directory");
-    let child = Command::new("stunnel4").arg(kit.path("stunnel.conf")).stderr(Stdio::null()).spawn().expect("stunnel4");
+    let mut command = Command::new("stunnel4");
+    in_few_words(&mut command).arg(kit.path("stunnel.conf")).stderr(Stdio::null());
+    let child = command.spawn().expect("stunnel4");
     let began = Instant::now();
     while !listens(address) {
         assert!(began.elapsed() < Duration::from_secs(5), "stunnel4 does not listen");
         std::thread::sleep(Duration::from_millis(10));
     }
     Running { address, child, before }
+}
+
+/// A super-server has a few variables where cargo has sixty, and each program that is started pays for each of them.
+pub fn in_few_words(command: &mut Command) -> &mut Command {
+    command.env_clear().env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
 }
 
 /// Without connecting, which would be a session.
