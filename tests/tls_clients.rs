@@ -337,12 +337,17 @@ fn what_a_client_said_before_it_broke_tls_arrives() {
     let mut session = Wrapper::respawn(&site).start();
     let mut server = in_a_mail(&mut session, &Client::new(&site));
     server.hears("half a li");
-    let process = Pid::from_raw(proc::session_of(session.wrapper.pid()).cast_signed()).unwrap();
-    kill_process(process, Signal::STOP).unwrap();
-    let mail = vec![b'x'; 60_000];
+    let reader = proc::session_of(session.wrapper.pid());
+    let send = |pid: u32, signal| kill_process(Pid::from_raw(pid.cast_signed()).unwrap(), signal).unwrap();
+    send(reader, Signal::STOP);
+    send(server.pid, Signal::STOP);
+    // More than the server's pipe holds while the server does not read.
+    let mail = vec![b'x'; 100_000];
     session.client.says(&mail);
     session.line.write_all(&[&[23, 3, 3, 0, 32][..], &[0; 32]].concat()).unwrap();
-    kill_process(process, Signal::CONT).unwrap();
+    send(reader, Signal::CONT);
+    proc::until(|| proc::is_asleep(reader));
+    send(server.pid, Signal::CONT);
     server.hears(&mail);
     assert!(server.hears_rest().is_empty());
     server.exits(0);
