@@ -1,7 +1,8 @@
-//! What the mail protocols say before TLS, and what this wrapper says in their place.
+//! What the mail protocols say before TLS, what this wrapper says in their place, and the [`session`] that holds the
+//! laws.
 //!
-//! Pure: bytes in, verdicts and bytes out. Nothing here knows a descriptor, a clock or TLS; `no_std` keeps it so.
-//! One protocol is one file and one row of [`PROTOCOLS`]. A [`Snooper`] sees the dialogue line by line and in
+//! Pure: bytes in, verdicts, orders and bytes out. Nothing here knows a descriptor, a clock or TLS; `no_std` keeps it
+//! so. One protocol is one file and one row of [`PROTOCOLS`]. A [`Snooper`] sees the dialogue line by line and in
 //! lock-step: the greeting, then one command of the client, its whole reply, the next command. It understands the
 //! *opening words* of its protocol and no other word; it never sees DATA, SASL or a literal of the client.
 
@@ -13,11 +14,14 @@ extern crate alloc;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
+pub mod dialogue;
 mod imap;
 pub mod line;
 mod literal;
 mod nntp;
+pub mod note;
 mod pop3;
+pub mod session;
 mod sieve;
 mod smtp;
 

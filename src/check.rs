@@ -17,8 +17,8 @@ use crate::cli::{Config, Inside};
 use crate::keys::{self, Files};
 use crate::message::{self, Error, Quoted};
 use crate::sandbox::{Demand, Walls};
-use crate::session::{Approach, Refusal, Step};
 use crate::tls::{CertificateDer, DistinguishedNames, Validity};
+use starttls_protocols::session::{Approach, Refusal, Step};
 
 /// How long the tried session may be silent: longer than a backend is waited for.
 const PATIENCE: Duration = Duration::from_secs(30);

@@ -4,6 +4,7 @@ use std::alloc::System;
 use std::io::{self, Write};
 use std::os::fd::AsRawFd;
 
+use starttls_protocols::session::{Rules, Session};
 use starttls_protocols::{Offer, PROTOCOLS};
 use starttls_wrapper::check;
 use starttls_wrapper::cli::{self, Config, HELP, Inside, Invocation};
@@ -13,7 +14,6 @@ use starttls_wrapper::message::{self, Error};
 use starttls_wrapper::raw;
 use starttls_wrapper::relay::{Relay, Report};
 use starttls_wrapper::sandbox;
-use starttls_wrapper::session::{Rules, Session};
 use starttls_wrapper::side::Side;
 use starttls_wrapper::ucspi::{self, Numbers};
 use starttls_wrapper::window::{self, Half, Window};

@@ -6,6 +6,8 @@
 use std::fmt::{self, Display};
 use std::io::{self, Write};
 
+use starttls_protocols::note::{Note, Speaker};
+
 /// The most bytes of a foreign string that a message shows, in bytes before escaping.
 pub const MAX_QUOTED: usize = 100;
 
@@ -76,54 +78,17 @@ impl Display for Error {
 
 impl std::error::Error for Error {}
 
-/// Something an administrator should know of a session that goes on.
-#[derive(Debug)]
-pub enum Note {
-    /// The server made an offer of its own; the wrapper's stands in its place.
-    ServerOffers,
-    /// `--require-tls`, and the greeting is of no protocol this program speaks.
-    UnknownGreeting(Vec<u8>),
-    /// The backend's greeting says that it will not serve.
-    BackendRefuses,
-    /// The server inside TLS answered the replayed prefix otherwise than the plaintext server had.
-    ReplayRefused(Vec<u8>),
-    /// A line of the dialogue (`-v 3`).
-    Line(Speaker, Vec<u8>),
-}
+/// What the session notes, in words.
+pub struct NoteText<'a>(pub &'a Note);
 
-/// Who says a line of the transcript.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Speaker {
-    /// The client.
-    Client,
-    /// The server.
-    Server,
-    /// The wrapper itself, to the client.
-    Wrapper,
-}
-
-impl Note {
-    /// A line for the transcript. Of a line that is no opening word only the first word is kept: what follows
-    /// may be a secret.
-    pub fn line(speaker: Speaker, line: &[u8], whole: bool) -> Self {
-        let shown = if whole { line } else { line.split(|byte| byte.is_ascii_whitespace()).next().unwrap_or_default() };
-        Self::Line(speaker, shown.trim_ascii_end().to_vec())
-    }
-
-    /// From which `-v` on it is said.
-    pub fn verbosity(&self) -> u8 {
-        if matches!(self, Self::Line(..)) { 3 } else { 1 }
-    }
-}
-
-impl Display for Note {
+impl Display for NoteText<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::ServerOffers => f.write_str("the server offers STARTTLS itself, its offer is replaced"),
-            Self::UnknownGreeting(line) => write!(f, "unable to tell the protocol by its greeting: {}", Quoted(line)),
-            Self::BackendRefuses => f.write_str("the TLS server's greeting is a refusal"),
-            Self::ReplayRefused(line) => write!(f, "the TLS server refused the replayed prefix: {}", Quoted(line)),
-            Self::Line(speaker, line) => {
+        match self.0 {
+            Note::ServerOffers => f.write_str("the server offers STARTTLS itself, its offer is replaced"),
+            Note::UnknownGreeting(line) => write!(f, "unable to tell the protocol by its greeting: {}", Quoted(line)),
+            Note::BackendRefuses => f.write_str("the TLS server's greeting is a refusal"),
+            Note::ReplayRefused(line) => write!(f, "the TLS server refused the replayed prefix: {}", Quoted(line)),
+            Note::Line(speaker, line) => {
                 let who = match speaker {
                     Speaker::Client => "C",
                     Speaker::Server => "S",
@@ -192,6 +157,14 @@ pub fn transcript(verbosity: u8, what: impl Display) {
     }
 }
 
+/// Says what the session notes: a line of the transcript at `-v 3`, anything else as a warning.
+pub fn note(verbosity: u8, note: &Note) {
+    match note {
+        Note::Line(..) => transcript(verbosity, NoteText(note)),
+        _ => warning(verbosity, NoteText(note)),
+    }
+}
+
 /// Passes on what a session that was tried said (`--check`).
 pub fn pass_on(messages: &[u8]) {
     let _ = io::stderr().write_all(messages);
@@ -230,10 +203,5 @@ mod tests {
         let prog = |kind| Error::Prog("prog".into(), io::Error::from(kind)).exit_code();
         assert_eq!(prog(io::ErrorKind::NotFound), 127);
         assert_eq!(prog(io::ErrorKind::PermissionDenied), 126);
-    }
-
-    #[test]
-    fn a_refused_line_shows_its_verb_and_no_secret() {
-        assert_eq!(Note::line(Speaker::Client, b"AUTH PLAIN AGEAYg==\r\n", false).to_string(), "C: AUTH");
     }
 }

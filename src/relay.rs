@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 
 use crate::cli::{Config, Inside};
 use crate::message::{self, Error, Quoted};
-use crate::session::{Limit, Order, Session};
 use crate::side::{Fault, Side};
 use crate::ucspi::Ends;
 use crate::window::{Ask, Window};
+use starttls_protocols::session::{Limit, Order, Session};
 
 mod backend;
 mod carry;
@@ -167,8 +167,7 @@ impl<'a> Relay<'a> {
                 self.report.closed(outcome);
                 return Ok(Some(Next::Close));
             }
-            Order::Note(note) if note.verbosity() > 1 => message::transcript(self.config.verbosity, note),
-            Order::Note(note) => message::warning(self.config.verbosity, note),
+            Order::Note(note) => message::note(self.config.verbosity, &note),
         }
         Ok(None)
     }

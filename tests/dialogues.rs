@@ -12,10 +12,10 @@ use std::collections::BTreeSet;
 use play::way::{Failure, MODES};
 use play::{Dialogue, Mode, corpus};
 use pure::{Cut, Report, Way};
+use starttls_protocols::dialogue::{MAX_BYTES, MAX_COMMANDS};
 use starttls_protocols::line::MAX_LINE;
+use starttls_protocols::session::{Outcome, Replayed};
 use starttls_protocols::{Offer, PROTOCOLS, Policy, Sentence};
-use starttls_wrapper::dialogue::{MAX_BYTES, MAX_COMMANDS};
-use starttls_wrapper::session::{Outcome, Replayed};
 
 const CUTS: [Cut; 3] = [Cut::Whole, Cut::Bytes, Cut::Pipelined];
 

@@ -14,8 +14,8 @@ use std::path::Path;
 
 use play::{Dialogue, Event, Mode, Party};
 use session::Script;
+use starttls_protocols::session::Rules;
 use starttls_protocols::{Offer, PROTOCOLS};
-use starttls_wrapper::session::Rules;
 
 /// How many dialogues are made up for a property.
 const CASES: usize = 20_000;

@@ -3,10 +3,11 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that fails panics")]
 
+use starttls_protocols::dialogue::MAX_BYTES;
 use starttls_protocols::line::MAX_LINE;
+use starttls_protocols::session::{Limit, Order, Outcome, Rules, Session};
 use starttls_protocols::{Offer, PROTOCOLS};
-use starttls_wrapper::dialogue::MAX_BYTES;
-use starttls_wrapper::session::{Limit, Order, Outcome, Rules, Session};
+use starttls_wrapper::message::NoteText;
 
 const LENIENT: Rules = Rules {
     protocols: PROTOCOLS,
@@ -45,7 +46,7 @@ fn orders(session: &mut Session) -> Vec<Order> {
 }
 
 fn notes(session: &mut Session) -> Vec<String> {
-    let note = |order| if let Order::Note(note) = order { Some(note.to_string()) } else { None };
+    let note = |order| if let Order::Note(note) = order { Some(NoteText(&note).to_string()) } else { None };
     orders(session).into_iter().filter_map(note).collect()
 }
 

@@ -8,9 +8,9 @@ use super::switch::Why;
 use super::{BACKEND_TIMEOUT, PIECE, Relay};
 use crate::cli::{Backend, BackendTls, Inside};
 use crate::message::{self, Error, Quoted};
-use crate::session::{Approach, Refusal, Step, Surplus};
 use crate::tls::Heard;
 use crate::window::Ask;
+use starttls_protocols::session::{Approach, Refusal, Step, Surplus};
 
 /// A backend that is reached.
 pub(super) struct Reached {

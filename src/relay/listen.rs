@@ -4,8 +4,8 @@ use std::time::Instant;
 
 use super::{FRESH_TIMEOUT, Next, PIECE, Relay, carry};
 use crate::message::Error;
-use crate::session::Limit;
 use crate::tls::Heard;
+use starttls_protocols::session::Limit;
 
 impl Relay<'_> {
     /// Listens to both sides until the session has heard enough.

@@ -7,8 +7,8 @@ use starttls_protocols::Protocol;
 
 use crate::message::{self, Quoted};
 use crate::proxy::Ends;
-use crate::session::{Outcome, Replayed};
 use crate::tls::Facts;
+use starttls_protocols::session::{Outcome, Replayed};
 
 /// What is known of a session.
 pub struct Report {
@@ -141,7 +141,7 @@ impl Display for Line<'_> {
             if let Some(backend) = backend {
                 write!(f, " backend={backend}")?;
             }
-            write!(f, " replay={}", self.replayed)?;
+            write!(f, " replay={}", what_became(self.replayed))?;
         }
         write!(f, " in={from_client} out={to_client} ms={}", began.elapsed().as_millis())
     }
@@ -161,12 +161,11 @@ impl Display for Ending {
     }
 }
 
-impl Display for Replayed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::None => "none",
-            Self::Dropped => "dropped",
-            Self::Replayed => "replayed",
-        })
+/// What became of the recorded prefix.
+fn what_became(replayed: Replayed) -> &'static str {
+    match replayed {
+        Replayed::None => "none",
+        Replayed::Dropped => "dropped",
+        Replayed::Replayed => "replayed",
     }
 }

@@ -9,10 +9,10 @@ use super::reactor::Who;
 use super::{Next, Relay};
 use crate::cli::Inside;
 use crate::message::{self, Error, Quoted, Reason};
-use crate::session::Surplus;
 use crate::side::Side;
 use crate::tls::{Facts, Leg, about_certificate};
 use crate::window::Ask;
+use starttls_protocols::session::Surplus;
 
 impl Relay<'_> {
     /// The go-ahead is out. Every byte of the client from here on belongs to TLS.

@@ -9,11 +9,11 @@ use super::switch::Why;
 use super::{Next, PIECE, Relay};
 use crate::message::{self, Error};
 use crate::proxy::Tls;
-use crate::session::Surplus;
 use crate::side::Side;
 use crate::tls::{Facts, Guest, Heard};
 use crate::ucspi::{self, Ends, START, START_AND_TELL, Told};
 use crate::window::Ask;
+use starttls_protocols::session::Surplus;
 
 impl Relay<'_> {
     /// The go-ahead is out, and TLS is the affair of whoever started us. What the client says now is read there, from

@@ -4,8 +4,8 @@ use std::io;
 
 use super::descriptors::{Input, Output};
 use super::{Fault, Side};
-use crate::session::Surplus;
 use crate::tls::{Heard, Leg};
+use starttls_protocols::session::Surplus;
 
 impl Side {
     /// Begins TLS: with these bytes first, then with those in the kernel.

@@ -3,8 +3,9 @@
 use std::collections::VecDeque;
 use std::mem::take;
 
+use starttls_protocols::session::{Order, Outcome, Replayed, Rules, Session};
 use starttls_protocols::{Offer, Protocol};
-use starttls_wrapper::session::{Order, Outcome, Replayed, Rules, Session};
+use starttls_wrapper::message::NoteText;
 
 use crate::play::way::{self, Failure, refusal};
 use crate::play::{Dialogue, Event, Mode, Party};
@@ -241,7 +242,7 @@ impl<'a> Player<'a> {
         let here = self.here();
         assert!(!matches!(self.state, State::Closed(_)), "{here} {order:?} after the end");
         match order {
-            Order::Note(note) => self.notes.push(note.to_string()),
+            Order::Note(note) => self.notes.push(NoteText(&note).to_string()),
             _ if matches!(self.state, State::Granted(_)) => panic!("{here} {order:?} behind the go-ahead"),
             Order::ToClient(bytes) => self.heard.client.extend(bytes),
             Order::ToServer(bytes) => self.heard.server.extend(bytes),

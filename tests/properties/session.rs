@@ -3,8 +3,9 @@
 use std::collections::VecDeque;
 use std::sync::LazyLock;
 
+use starttls_protocols::session::{Order, Outcome, Replayed, Rules, Session};
 use starttls_protocols::{Offer, PROTOCOLS, Policy, Sentence};
-use starttls_wrapper::session::{Order, Outcome, Replayed, Rules, Session};
+use starttls_wrapper::message::NoteText;
 
 /// Plays what these bytes describe, whole and cut in two ways, and checks what comes of it.
 ///
@@ -352,7 +353,7 @@ impl<'a> Player<'a> {
                 return true;
             }
             Order::Note(note) => {
-                self.played.events.push(note.to_string());
+                self.played.events.push(NoteText(&note).to_string());
                 return true;
             }
             _ => {}

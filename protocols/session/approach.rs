@@ -3,8 +3,11 @@
 //! The same distrust as towards a client: nothing that came in plaintext is heard inside TLS. Everything said here is
 //! this program's own and carries nothing of the client's, so the backend learns nothing from it (law 3).
 
-use starttls_protocols::line::Lines;
-use starttls_protocols::{Class, Greeting, Offer, Policy, Protocol, Reply, Sentence, Snooper};
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+
+use crate::line::Lines;
+use crate::{Class, Greeting, Offer, Policy, Protocol, Reply, Sentence, Snooper};
 
 /// A client that wants TLS from a server that has not yet greeted.
 pub struct Approach {
@@ -114,8 +117,8 @@ fn go_ahead(snooper: &mut dyn Snooper, way: &[&[u8]]) -> Class {
 
 #[cfg(test)]
 mod tests {
-    use starttls_protocols::PROTOCOLS;
-    use starttls_protocols::line::MAX_LINE;
+    use crate::PROTOCOLS;
+    use crate::line::MAX_LINE;
 
     use super::*;
 

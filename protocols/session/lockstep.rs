@@ -1,11 +1,12 @@
 //! One line of the client, its whole reply, the next line: before TLS, and inside it until there is nothing left to
 //! watch.
 
-use starttls_protocols::{Effect, Greeting, Offer, Policy, Reply, Sentence, Verdict};
+use alloc::vec::Vec;
 
 use super::order::{Order, Outcome};
 use super::{MAX_REFUSALS, Phase, Session};
-use crate::message::{Note, Speaker};
+use crate::note::{Note, Speaker};
+use crate::{Effect, Greeting, Offer, Policy, Reply, Sentence, Verdict};
 
 impl Session {
     pub(super) fn hear_greeting(&mut self) -> bool {
@@ -139,7 +140,7 @@ impl Session {
     }
 
     pub(super) fn warn_of_offer(&mut self, offers: bool) {
-        if offers && !self.inside && !std::mem::replace(&mut self.warned_of_offer, true) {
+        if offers && !self.inside && !core::mem::replace(&mut self.warned_of_offer, true) {
             self.orders.push_back(Order::Note(Note::ServerOffers));
         }
     }
@@ -192,7 +193,7 @@ impl Session {
     }
 
     pub(super) fn pass_through(&mut self, mut to_server: Vec<u8>) {
-        to_server.extend(std::mem::take(&mut self.client).into_rest());
+        to_server.extend(core::mem::take(&mut self.client).into_rest());
         let to_client = self.owed_to_client();
         self.phase = Phase::Over;
         self.orders.push_back(Order::PassThrough { to_server, to_client });
@@ -201,7 +202,7 @@ impl Session {
     /// What the server said and the client has not heard.
     pub(super) fn owed_to_client(&mut self) -> Vec<u8> {
         let mut owed = self.snooper.as_mut().map_or_else(Vec::new, |(_, snooper)| snooper.held());
-        owed.extend(std::mem::take(&mut self.server).into_rest());
+        owed.extend(core::mem::take(&mut self.server).into_rest());
         owed
     }
 

@@ -3,7 +3,9 @@
 //! It holds opening words only, so nothing in it is secret. It does not know what the words mean; the snooper said
 //! which of them set state.
 
-use starttls_protocols::{Class, Effect};
+use alloc::vec::Vec;
+
+use crate::{Class, Effect};
 
 /// The most opening words that are recorded, and so snooped. A client needs three or four before STARTTLS.
 pub const MAX_COMMANDS: usize = 64;
@@ -75,6 +77,7 @@ impl Dialogue {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use alloc::vec;
 
     #[test]
     fn the_prefix_holds_as_many_words_as_the_limit() {

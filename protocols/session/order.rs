@@ -1,6 +1,8 @@
 //! What the session wants done, and how it ends.
 
-use crate::message::Note;
+use alloc::vec::Vec;
+
+use crate::note::Note;
 
 /// What the driver of the session is to do, in this order.
 #[derive(Debug)]

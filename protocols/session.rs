@@ -4,13 +4,14 @@
 //! [`Session::next_order`]. The client and the server speak in lock-step: one line of the client, its whole reply,
 //! the next line; that alone keeps replies in order, whatever a client pipelines.
 
-use std::collections::VecDeque;
-
-use starttls_protocols::line::Lines;
-use starttls_protocols::{Offer, Protocol, Sentence, Snooper};
+use alloc::boxed::Box;
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
 
 use crate::dialogue::{Dialogue, Said};
-use crate::message::Speaker;
+use crate::line::Lines;
+use crate::note::Speaker;
+use crate::{Offer, Protocol, Sentence, Snooper};
 
 mod approach;
 mod lockstep;

@@ -1,12 +1,14 @@
 //! The switch: from the plaintext server to the one inside TLS, and what the new one must hear.
 
-use starttls_protocols::line::Lines;
-use starttls_protocols::{Effect, Greeting, Policy, Protocol, Reply, Sentence, Snooper, Verdict};
+use alloc::boxed::Box;
+use alloc::vec::Vec;
 
 use super::order::{Order, Outcome, Replayed, Surplus};
 use super::{Phase, Session};
 use crate::dialogue::MAX_BYTES;
-use crate::message::Note;
+use crate::line::Lines;
+use crate::note::Note;
+use crate::{Effect, Greeting, Policy, Protocol, Reply, Sentence, Snooper, Verdict};
 
 /// The TLS server, reached but not yet in charge.
 pub(super) struct Backend {
@@ -138,9 +140,9 @@ impl Session {
         self.say(Sentence::GoAhead);
         self.phase = Phase::Handshake;
         self.inside = true;
-        let surplus = Surplus(std::mem::take(&mut self.client).into_rest());
+        let surplus = Surplus(core::mem::take(&mut self.client).into_rest());
         if self.rules.replay {
-            self.replay = std::mem::take(&mut self.dialogue).into_state();
+            self.replay = core::mem::take(&mut self.dialogue).into_state();
         }
         self.server = Lines::default();
         if self.rules.respawn {
@@ -210,7 +212,7 @@ impl Session {
             }
             self.replayed = Replayed::Replayed;
             self.phase = Phase::Command;
-            let kept = std::mem::take(&mut self.kept);
+            let kept = core::mem::take(&mut self.kept);
             self.judge(kept);
         }
         true
