@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::io::Errno;
-use rustix::net::{RecvFlags, Shutdown, recv, shutdown};
+use rustix::net::{RecvFlags, Shutdown, recv, shutdown, sockopt};
 
 use crate::message::Error;
 use crate::tls::{Heard, Leg};
@@ -258,9 +258,16 @@ impl Side {
         read_plain(&mut Input { fd: &self.input, readable: &mut self.readable }, buffer)
     }
 
+    /// Acknowledges what was read, now. The kernel waits 40 ms for an answer that could carry the acknowledgement; where
+    /// there is none, a peer that leaves Nagle's algorithm on (RFC 896) holds its next small piece back so long.
+    pub fn acknowledge(&self) {
+        // Unix sockets and pipes know no such option, nor need it.
+        let _ = sockopt::set_tcp_quickack(&self.input, true);
+    }
+
     /// Whether there is a socket behind it, on which unread input at the end would do harm.
     pub fn is_socket(&self) -> bool {
-        rustix::net::sockopt::socket_type(&self.input).is_ok()
+        sockopt::socket_type(&self.input).is_ok()
     }
 
     /// Marks the end that a splice(2) found.

@@ -185,8 +185,14 @@ impl Relay<'_> {
             side.flush();
             return Ok(match side.read(buffer) {
                 Ok(Heard::Bytes(count)) => Ok(count),
-                Ok(Heard::Nothing) if self.wait(Some(until))? => continue,
-                Ok(Heard::Nothing) => Err(io::ErrorKind::TimedOut.into()),
+                Ok(Heard::Nothing) => {
+                    // Tickets or half a greeting: what is missing waits for us.
+                    side.acknowledge();
+                    if self.wait(Some(until))? {
+                        continue;
+                    }
+                    Err(io::ErrorKind::TimedOut.into())
+                }
                 Ok(Heard::End | Heard::Cut) => Err(io::ErrorKind::UnexpectedEof.into()),
                 Err(why) => Err(why),
             });

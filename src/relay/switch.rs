@@ -9,7 +9,6 @@ use super::reactor::Who;
 use super::{Next, Relay};
 use crate::cli::Inside;
 use crate::message::{self, Error, Quoted, Reason};
-use crate::side::Side;
 use crate::tls::{Facts, Leg, about_certificate};
 use crate::window::Ask;
 use starttls_protocols::session::Surplus;
@@ -61,11 +60,18 @@ impl Relay<'_> {
     pub(super) fn handshake(&mut self, who: Who, until: Instant) -> Result<io::Result<()>, Error> {
         loop {
             let side = if who == Who::Client { Some(&mut self.client) } else { self.backend.as_mut() };
-            match side.map_or(Err(io::ErrorKind::NotConnected.into()), Side::handshake) {
-                Ok(true) => return Ok(Ok(())),
-                Ok(false) if self.wait(Some(until))? => {}
-                Ok(false) => return Ok(Err(io::ErrorKind::TimedOut.into())),
+            let Some(side) = side else { return Ok(Err(io::ErrorKind::NotConnected.into())) };
+            let over = match side.handshake() {
+                Ok(over) => over,
                 Err(why) => return Ok(Err(why)),
+            };
+            // A client's Finished gets no answer, nor does half a flight; what the client says next waits for us.
+            side.acknowledge();
+            if over {
+                return Ok(Ok(()));
+            }
+            if !self.wait(Some(until))? {
+                return Ok(Err(io::ErrorKind::TimedOut.into()));
             }
         }
     }

@@ -4,7 +4,7 @@
 
 use libc::{
     F_DUPFD_CLOEXEC, F_GETFD, F_SETFL, F_SETPIPE_SZ, FIONBIO, FUTEX_PRIVATE_FLAG, FUTEX_WAIT, FUTEX_WAIT_BITSET,
-    FUTEX_WAKE, MAP_ANONYMOUS, PROT_EXEC, SO_TYPE, SOL_SOCKET,
+    FUTEX_WAKE, IPPROTO_TCP, MAP_ANONYMOUS, PROT_EXEC, SO_TYPE, SOL_SOCKET, TCP_QUICKACK,
 };
 use seccompiler::sock_filter;
 
@@ -34,6 +34,7 @@ const SESSION_CALLS: &[Call] = &[
     call(libc::SYS_ioctl, If(NON_BLOCKING)),     // descriptors become non-blocking
     call(libc::SYS_shutdown, Allow),             // half-close
     call(libc::SYS_getsockopt, If(SOCKET_TYPE)), // whether the client is a socket, on which a RST would do harm
+    call(libc::SYS_setsockopt, If(QUICKACK)),    // what gets no answer is acknowledged at once
     call(libc::SYS_getrandom, Allow),            // aws-lc and std seed their generators
     call(libc::SYS_brk, Allow),                  // malloc
     call(libc::SYS_mmap, If(ANONYMOUS)),         // malloc, aws-lc; never code, never a file
@@ -103,6 +104,7 @@ const fn one_of(argument: u32, values: &'static [u32]) -> Test {
 const SESSION_FCNTL: &[Test] = &[one_of(1, &[F_DUPFD_CLOEXEC as u32, F_GETFD as u32, F_SETPIPE_SZ as u32])];
 const KEEPER_FCNTL: &[Test] = &[one_of(1, &[F_SETFL as u32, F_GETFD as u32])];
 const NON_BLOCKING: &[Test] = &[one_of(1, &[FIONBIO as u32])];
+const QUICKACK: &[Test] = &[one_of(1, &[IPPROTO_TCP as u32]), one_of(2, &[TCP_QUICKACK as u32])];
 const SOCKET_TYPE: &[Test] = &[one_of(1, &[SOL_SOCKET as u32]), one_of(2, &[SO_TYPE as u32])];
 
 /// The length of the address: without one, a packet goes only where its descriptor is connected to.
