@@ -25,6 +25,13 @@ pub enum Address {
     Unix(PathBuf),
 }
 
+impl Default for Address {
+    /// Nowhere.
+    fn default() -> Self {
+        Self::Unix(PathBuf::new())
+    }
+}
+
 impl Address {
     /// Two operands: host and port, the host as name, IPv4 or \[IPv6\]; or `unix:/path` and `-`, so that prog is the
     /// third operand always.

@@ -13,7 +13,7 @@ use std::time::{Duration, SystemTime};
 
 use starttls_protocols::{PROTOCOLS, Protocol};
 
-use crate::cli::{Config, Inside};
+use crate::config::{Config, Inside};
 use crate::keys::{self, Files};
 use crate::message::{self, Error, Quoted};
 use crate::sandbox::{Demand, Walls};
@@ -23,11 +23,12 @@ use starttls_protocols::session::{Approach, Refusal, Step};
 /// How long the tried session may be silent: longer than a backend is waited for.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Checks everything and says so on standard output. Returns the exit status: zero, or that of the first failure.
+/// Checks everything and says so on standard output; a session is tried with these arguments. Returns the exit status:
+/// zero, or that of the first failure.
 ///
 /// # Errors
 /// None of what is checked; only that standard output cannot be written to.
-pub fn check(config: &Config, arguments: Vec<OsString>) -> Result<u8, Error> {
+pub fn check(config: &Config, arguments: &[OsString]) -> Result<u8, Error> {
     let mut list = List::default();
     list.tell("options and environment", Ok::<_, Error>(None))?;
     list.tell("key and certificate", config.names.check().map(|()| None))?;
@@ -50,7 +51,7 @@ pub fn check(config: &Config, arguments: Vec<OsString>) -> Result<u8, Error> {
         list.tell("a session that asks for TLS", try_session(config, arguments))?;
     }
     // The last thing, as it cannot be undone.
-    let walls = Walls { demand: Demand::Require, ..config.walls() };
+    let walls = Walls { demand: Demand::Require, ..config.walls };
     list.tell("sandbox", walls.confine_session().map(|()| None))?;
     Ok(list.status)
 }
@@ -106,15 +107,14 @@ fn identity(files: &Files) -> Result<Option<String>, Error> {
 }
 
 /// Runs this program once more, as a client that asks for TLS and leaves when it is granted.
-fn try_session(config: &Config, arguments: Vec<OsString>) -> Result<Option<String>, Error> {
+fn try_session(config: &Config, arguments: &[OsString]) -> Result<Option<String>, Error> {
     let attempt = || Error::system("try a session");
     let (mut client, wrapper) = UnixStream::pair().map_err(attempt())?;
     client.set_read_timeout(Some(PATIENCE)).map_err(attempt())?;
     let input = OwnedFd::from(wrapper.try_clone().map_err(attempt())?);
     let program = std::env::current_exe().map_err(attempt())?;
     let mut command = Command::new(program);
-    command.args(arguments.into_iter().filter(|argument| argument != "--check"));
-    command.stdin(input).stdout(OwnedFd::from(wrapper)).stderr(Stdio::piped());
+    command.args(arguments).stdin(input).stdout(OwnedFd::from(wrapper)).stderr(Stdio::piped());
     let session = command.spawn().map_err(attempt())?;
     drop(command);
     let granted = ask_for_tls(config, &mut client);

@@ -9,8 +9,8 @@ use std::process::Child;
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::cli::{Backend, Config, Inside};
 use crate::client::Client;
+use crate::config::{Backend, Config, Inside};
 use crate::message::{self, Error};
 use crate::proxy::Ends;
 use crate::signals::{self, Signals};
@@ -155,7 +155,7 @@ impl<'a> Keeper<'a> {
             self.client = None;
         }
         self.bury();
-        self.config.walls().confine_keeper()
+        self.config.walls.confine_keeper()
     }
 
     fn meet(&mut self, ends: Ends) -> Result<(), Error> {

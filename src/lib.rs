@@ -12,6 +12,7 @@ pub mod address;
 pub mod check;
 pub mod cli;
 pub mod client;
+pub mod config;
 pub mod keeper;
 pub mod keys;
 pub mod message;

@@ -7,15 +7,16 @@ use std::os::fd::AsRawFd;
 use starttls_protocols::session::{Rules, Session};
 use starttls_protocols::{Offer, PROTOCOLS};
 use starttls_wrapper::check;
-use starttls_wrapper::cli::{self, Config, HELP, Inside, Invocation};
+use starttls_wrapper::cli::{self, HELP, Invocation};
 use starttls_wrapper::client::Client;
+use starttls_wrapper::config::{Config, Inside};
 use starttls_wrapper::keeper::Keeper;
 use starttls_wrapper::message::{self, Error};
 use starttls_wrapper::raw;
 use starttls_wrapper::relay::{Relay, Report};
 use starttls_wrapper::sandbox;
 use starttls_wrapper::side::Side;
-use starttls_wrapper::ucspi::{self, Numbers};
+use starttls_wrapper::ucspi;
 use starttls_wrapper::window::{self, Half, Window};
 use zeroizing_alloc::ZeroAlloc;
 
@@ -25,7 +26,7 @@ fn main() -> ! {
         Invocation::Help => print(HELP),
         Invocation::Version => print(&cli::version()),
         Invocation::Run(config) => run(&config),
-        Invocation::Check(config) => check::check(&config, std::env::args_os().skip(1).collect()),
+        Invocation::Check(config, arguments) => check::check(&config, &arguments),
     });
     // Nothing is left to be done: descriptors are closed, messages are out.
     raw::exit(outcome.unwrap_or_else(|why| {
@@ -35,7 +36,7 @@ fn main() -> ! {
 }
 
 fn run(config: &Config) -> Result<u8, Error> {
-    let ucspi = config.ucspi.map(Numbers::adopt).transpose()?;
+    let ucspi = config.ucspi.map(ucspi::Ends::adopt).transpose()?;
     let offer = offer(config)?;
     let client = Client::take()?;
     client.hurry();
@@ -98,7 +99,7 @@ fn listen(
     let report = Report::new(config.remote.clone(), ends, identity);
     let side = Side::new(client.input, client.output);
     let relay = Relay::new(config, window, side, Session::new(rules), report)?.with(ucspi);
-    config.walls().confine_session()?;
+    config.walls.confine_session()?;
     relay.run()
 }
 

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::cli::{Config, Inside};
+use crate::config::{Config, Inside};
 use crate::message::{self, Error, Quoted};
 use crate::side::{Fault, Side};
 use crate::ucspi::Ends;
@@ -221,7 +221,7 @@ impl<'a> Relay<'a> {
             self.window.tell(&Ask::Release)?;
         }
         let Some(server) = &mut self.server else { return Ok(()) };
-        let cut_is_error = self.config.cut_is_error;
+        let cut_is_error = self.config.tls.cut_is_error;
         carry::pass_through(&mut self.reactor, &mut self.client, server, &mut self.report, cut_is_error)
     }
 
@@ -230,7 +230,7 @@ impl<'a> Relay<'a> {
         let sides = [("the client", Some(&self.client)), ("the TLS server", self.server.as_ref())];
         for (who, fault) in sides.into_iter().filter_map(|(who, side)| Some((who, side?.fault()?))) {
             let what = match fault {
-                Fault::Cut if !self.config.cut_is_error => continue,
+                Fault::Cut if !self.config.tls.cut_is_error => continue,
                 Fault::Cut => format!("{who} closed the connection without close_notify"),
                 Fault::Broken(why) => format!("TLS with {who} failed: {}", Quoted(why.as_bytes())),
             };

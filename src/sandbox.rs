@@ -46,7 +46,7 @@ pub enum Demand {
 }
 
 /// The walls of one process.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Walls {
     /// TLS_UID and TLS_GID.
     pub ids: Option<(u32, u32)>,

@@ -10,6 +10,7 @@ use rustls::{KeyLog, ProtocolVersion, RootCertStore, SupportedProtocolVersion};
 mod backend;
 mod client;
 mod dn;
+mod facts;
 mod guest;
 mod identity;
 mod leg;
@@ -17,8 +18,9 @@ mod reason;
 mod remote;
 
 pub use backend::{Pin, Trust};
-pub use client::{Facts, Welcome};
+pub use client::Welcome;
 pub use dn::{DistinguishedNames, Validity};
+pub use facts::Facts;
 pub use guest::{ClientAuth, Guest};
 pub use identity::{Identity, may_be_signed};
 pub use leg::{Heard, Leg, is_no_tls};

@@ -2,18 +2,16 @@
 //! over a control socket, and passes what is said through two pipes. s6-ucspitlsd and `sslserver -n` do; and so does
 //! this program, for a prog that has learned it (`--ucspi-tls`).
 //!
-//! Here: the names, the numbers, and what is told over the control socket.
+//! Here: the descriptors, and what is told over the control socket.
 
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
+use crate::config::{DESCRIPTORS, Numbers, is_tls_variable};
 use crate::message::Error;
-use crate::{cli, proxy, raw, window};
+use crate::{proxy, raw, window};
 
 /// The most bytes a UCSPI-TLS server may tell of a handshake. sslserver sends certificates, too, in PEM.
 pub const MAX_TOLD: usize = 64 * 1024;
-
-/// The variables with the numbers: of the control socket, of the pipe to read from, of the pipe to write to.
-pub const VARIABLES: [&str; 3] = ["SSLCTLFD", "SSLREADFD", "SSLWRITEFD"];
 
 /// The administrator's word to a server that it may offer STARTTLS by UCSPI-TLS.
 pub const OFFER: &str = "UCSPITLS";
@@ -23,10 +21,6 @@ pub const START: u8 = b'y';
 
 /// Start TLS, then tell of it: variables, each behind its predecessor's NUL, and one NUL more.
 pub const START_AND_TELL: u8 = b'Y';
-
-/// The numbers of the three descriptors.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Numbers(pub [RawFd; 3]);
 
 /// What a UCSPI-TLS server left open for us.
 #[derive(Debug)]
@@ -40,40 +34,25 @@ pub struct Ends {
 }
 
 impl Ends {
-    /// The numbers of the descriptors.
-    pub fn numbers(&self) -> [RawFd; 3] {
-        [&self.control, &self.input, &self.output].map(AsRawFd::as_raw_fd)
-    }
-}
-
-impl Numbers {
-    /// From the environment: all three, or none of them.
-    ///
-    /// # Errors
-    /// [`Error::Environment`].
-    pub fn of(values: [Option<&str>; 3]) -> Result<Option<Self>, Error> {
-        if values.iter().all(Option::is_none) {
-            return Ok(None);
-        }
-        let wrong = || Error::Environment(format!("{} must be three descriptors above 2", VARIABLES.join(", ")));
-        let number = |value: Option<&str>| value.and_then(|text| text.parse().ok()).filter(|number| *number > 2);
-        let [control, input, output] = values.map(number);
-        let numbers = [control.ok_or_else(wrong)?, input.ok_or_else(wrong)?, output.ok_or_else(wrong)?];
-        let distinct = control != input && input != output && output != control;
-        if distinct { Ok(Some(Self(numbers))) } else { Err(wrong()) }
-    }
-
-    /// Takes the descriptors over. Call it before anything else is opened.
+    /// Takes the descriptors of these numbers over. Call it before anything else is opened.
     ///
     /// # Errors
     /// [`Error::Environment`] if one of them is not open.
-    pub fn adopt(self) -> Result<Ends, Error> {
-        let adopt = |at: usize, number| {
-            let name = VARIABLES.get(at).copied().unwrap_or_default();
+    pub fn adopt(numbers: Numbers) -> Result<Self, Error> {
+        let adopt = |name: &str, number| {
             raw::adopt(number).map_err(|_| Error::Environment(format!("{name} is {number}, which is not open")))
         };
-        let Self([control, input, output]) = self;
-        Ok(Ends { control: adopt(0, control)?, input: adopt(1, input)?, output: adopt(2, output)? })
+        let (Numbers([control, input, output]), [of_control, of_input, of_output]) = (numbers, DESCRIPTORS);
+        Ok(Self {
+            control: adopt(of_control, control)?,
+            input: adopt(of_input, input)?,
+            output: adopt(of_output, output)?,
+        })
+    }
+
+    /// The numbers of the descriptors.
+    pub fn numbers(&self) -> [RawFd; 3] {
+        [&self.control, &self.input, &self.output].map(AsRawFd::as_raw_fd)
     }
 }
 
@@ -111,7 +90,7 @@ impl Told {
 pub fn may_be_told(variable: &str) -> bool {
     let (name, value) = variable.split_once('=').unwrap_or((variable, ""));
     let plain = value.chars().all(|c| c.is_ascii_graphic() || c == ' ');
-    cli::is_tls_variable(name.as_ref()) && plain && variable.len() <= window::MAX_FACT
+    is_tls_variable(name.as_ref()) && plain && variable.len() <= window::MAX_FACT
 }
 
 /// The same for a PROXY header.
@@ -137,17 +116,6 @@ pub fn tls(variables: &[String]) -> proxy::Tls {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn three_numbers_or_none() {
-        let of = |values: [&str; 3]| Numbers::of(values.map(Some)).ok().flatten();
-        assert_eq!(of(["3", "4", "5"]), Some(Numbers([3, 4, 5])));
-        for wrong in [["3", "4", "4"], ["2", "4", "5"], ["3", "x", "5"], ["-1", "4", "5"], ["3", "", "5"]] {
-            assert_eq!(of(wrong), None, "{wrong:?}");
-        }
-        assert!(Numbers::of([Some("3"), None, Some("5")]).is_err());
-        assert_eq!(Numbers::of([None; 3]).ok(), Some(None));
-    }
 
     #[test]
     fn what_is_told_ends_with_two_nuls_however_it_is_cut() {

@@ -77,3 +77,12 @@ fn a_backend_that_is_not_there_is_told() {
     let wrapper = Wrapper::backend(&site, port.number()).option("--check");
     has(&checked(&wrapper, &mailfront().words()), 96, &["failed: a session that asks for TLS: it said 454"]);
 }
+
+#[test]
+fn progs_own_words_are_left_to_it() {
+    let site = Site::new();
+    let greets = "test \"$*\" = '--check x' && printf '220 mx\\r\\n' && read line && \
+                  printf '250-mx\\r\\n250 STARTTLS\\r\\n' && read line";
+    let output = checked(&Wrapper::respawn(&site).option("--check"), &["sh", "-c", greets, "sh", "--check", "x"]);
+    has(&output, 0, &["ok: a session that asks for TLS: granted, smtp"]);
+}

@@ -13,7 +13,7 @@ use std::time::Instant;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::{Errno, read, retry_on_intr};
 use rustix::stdio::stdin;
-use starttls_wrapper::cli;
+use starttls_wrapper::config::is_tls_variable;
 use starttls_wrapper::message::{self, Error};
 use starttls_wrapper::proxy::{self, HEADER_TIMEOUT, Header, Malformed};
 
@@ -72,7 +72,7 @@ fn wait(until: Instant) -> Result<(), Error> {
 /// nothing: it would take it for the client's.
 fn tell(header: &Header, command: &mut Command) {
     let proto = env::var_os("PROTO").unwrap_or_else(|| "TCP".into());
-    for (name, _) in env::vars_os().filter(|(name, _)| cli::is_tls_variable(name)) {
+    for (name, _) in env::vars_os().filter(|(name, _)| is_tls_variable(name)) {
         command.env_remove(name);
     }
     for (name, value) in header.tls.iter().flat_map(proxy::Tls::variables) {

@@ -1,33 +1,13 @@
-//! What the environment says, and which of it is prog's business.
+//! What the environment says.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::net::SocketAddr;
 
+use crate::config::{DESCRIPTORS, Numbers};
 use crate::keys::Authorities;
 use crate::message::Error;
 use crate::proxy::Ends;
 use crate::tls::ClientAuth;
-use crate::ucspi::{self, Numbers};
-
-/// Whether a variable is the wrapper's own, and so hidden from prog unless `-Z` is given.
-pub fn is_own_variable(name: &OsStr) -> bool {
-    let name = name.as_encoded_bytes();
-    OWN_VARIABLES.iter().any(|own| own.as_bytes() == name)
-        || [&b"KEYFILE:"[..], b"CERTFILE:"].iter().any(|prefix| name.starts_with(prefix))
-}
-
-/// Whether a variable tells of a TLS session. Only this program may tell prog of one, so what it inherited is
-/// removed always.
-pub fn is_tls_fact(name: &OsStr) -> bool {
-    TLS_FACTS.iter().any(|fact| *fact == name)
-}
-
-/// Whether a variable has the name of one that tells of TLS, be it this program's or another's. Those of OpenSSL that
-/// say what is trusted tell nothing.
-pub fn is_tls_variable(name: &OsStr) -> bool {
-    name.as_encoded_bytes().starts_with(b"SSL_")
-        && !["SSL_CERT_FILE", "SSL_CERT_DIR"].iter().any(|other| *other == name)
-}
 
 /// As in s6-tlsd, the directory wins.
 pub(super) fn authorities(
@@ -44,7 +24,7 @@ pub(super) fn authorities(
 }
 
 pub(super) fn ucspi(env: &dyn Fn(&str) -> Option<OsString>) -> Result<Option<Numbers>, Error> {
-    let values = ucspi::VARIABLES.map(env);
+    let values = DESCRIPTORS.map(env);
     Numbers::of(values.each_ref().map(|value| value.as_ref().map(|value| value.to_str().unwrap_or_default())))
 }
 
@@ -76,19 +56,3 @@ pub(super) fn ends(proto: &str, env: &dyn Fn(&str) -> Option<OsString>) -> Optio
     };
     Some(Ends { client: end("REMOTE")?, server: end("LOCAL")? })
 }
-
-/// Read from the environment; names and paths are no business of prog's.
-const OWN_VARIABLES: &[&str] = &["KEYFILE", "CERTFILE", "CAFILE", "CADIR", "TLS_UID", "TLS_GID"];
-
-/// Written into the environment of the prog inside TLS.
-const TLS_FACTS: &[&str] = &[
-    "SSL_PROTOCOL",
-    "SSL_CIPHER",
-    "SSL_VERSION_INTERFACE",
-    "SSL_TLS_SNI_SERVERNAME",
-    "SSL_CLIENT_VERIFY",
-    "SSL_CLIENT_S_DN",
-    "SSL_CLIENT_I_DN",
-    "SSL_PEER_CERT_HASH",
-    "SSL_PEER_CERT_SUBJECT",
-];

@@ -1,7 +1,7 @@
 //! What a session may still ask for. It knows what each mode needs, and nothing of how it is had.
 
 use super::refused;
-use crate::cli::{Config, Inside};
+use crate::config::{Config, Inside};
 use crate::message::Error;
 
 /// What the session may still ask for. Each is given once.

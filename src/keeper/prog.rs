@@ -9,7 +9,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use super::{Keeper, refused};
 use crate::address::Address;
-use crate::cli::{self, Inside};
+use crate::config::{DESCRIPTORS, Inside, is_own_variable, is_tls_fact};
 use crate::message::Error;
 use crate::{proxy, ucspi};
 
@@ -28,7 +28,7 @@ impl Keeper<'_> {
             // A UCSPI-TLS server knows more of TLS than we, and may say what is not the case.
             let told = self.config.ucspi.is_some();
             let (name, value) = variable.split_once('=').unwrap_or((variable, ""));
-            if !ucspi::may_be_told(variable) || !(told || cli::is_tls_fact(name.as_ref())) {
+            if !ucspi::may_be_told(variable) || !(told || is_tls_fact(name.as_ref())) {
                 return Err(refused());
             }
             match variable.contains('=') {
@@ -80,11 +80,11 @@ impl Keeper<'_> {
 
     /// Whether prog has this variable of ours.
     fn is_inherited(&self, name: &OsStr) -> bool {
-        let offer = ucspi::VARIABLES.iter().any(|offer| *offer == name);
+        let offer = DESCRIPTORS.iter().any(|offer| *offer == name);
         // Nobody behind us can take up the offer that was made to us.
         let taken = self.config.ucspi.is_some() && name == ucspi::OFFER;
-        let own = cli::is_own_variable(name) && !self.config.keep_environment;
-        !(offer || taken || own || cli::is_tls_fact(name))
+        let own = is_own_variable(name) && !self.config.keep_environment;
+        !(offer || taken || own || is_tls_fact(name))
     }
 
     /// Asks the plaintext server to end, beside the end of input that it sees. It has heard harmless words only and

@@ -9,8 +9,8 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use rustix::pipe::{PipeFlags, pipe_with};
 
 use super::{Keeper, refused};
+use crate::config::DESCRIPTORS;
 use crate::message::Error;
-use crate::ucspi;
 
 impl Keeper<'_> {
     pub(super) fn spawn_with_ucspi(&mut self, mut command: Command) -> Result<(), Error> {
@@ -24,7 +24,7 @@ impl Keeper<'_> {
         let pipe = || pipe_with(PipeFlags::CLOEXEC).map_err(Error::system("make a pipe"));
         let (prog_reads, session_writes) = pipe()?;
         let (session_reads, prog_writes) = pipe()?;
-        for (name, fd) in ucspi::VARIABLES.iter().zip([&control, &prog_reads, &prog_writes]) {
+        for (name, fd) in DESCRIPTORS.iter().zip([&control, &prog_reads, &prog_writes]) {
             fcntl_setfd(fd, FdFlags::empty()).map_err(Error::system("hand a descriptor to prog"))?;
             command.env(name, fd.as_raw_fd().to_string());
         }

@@ -6,7 +6,7 @@ use std::time::Instant;
 use super::reactor::Who;
 use super::switch::Why;
 use super::{BACKEND_TIMEOUT, PIECE, Relay};
-use crate::cli::{Backend, BackendTls, Inside};
+use crate::config::{Backend, BackendTls, Inside};
 use crate::message::{self, Error, Quoted};
 use crate::tls::Heard;
 use crate::window::Ask;

@@ -7,7 +7,7 @@ use starttls_protocols::PROTOCOLS;
 
 use super::reactor::Who;
 use super::{Next, Relay};
-use crate::cli::Inside;
+use crate::config::Inside;
 use crate::message::{self, Error, Quoted, Reason};
 use crate::tls::{Facts, Leg, about_certificate};
 use crate::window::Ask;
@@ -16,7 +16,7 @@ use starttls_protocols::session::Surplus;
 impl Relay<'_> {
     /// The go-ahead is out. Every byte of the client from here on belongs to TLS.
     pub(super) fn upgrade(&mut self, surplus: Surplus) -> Result<Option<Next>, Error> {
-        let until = Instant::now() + self.config.handshake_timeout;
+        let until = Instant::now() + self.config.tls.handshake_timeout;
         while !self.client.flush() {
             if !self.wait(Some(until))? {
                 return Err(Error::Timeout(format!("{} did not read the go-ahead", self.report.client)));

@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use super::Relay;
-use crate::cli::Backend;
+use crate::config::Backend;
 use crate::message::Error;
 use crate::tls::{ClientAuth, Leg, Trust, Welcome};
 use crate::window::{self, Answer, Ask, Chain, Peer};
@@ -22,11 +22,11 @@ impl Relay<'_> {
         };
         let welcome = Welcome {
             window: Arc::clone(&self.window),
-            lowest: self.config.tls_min,
+            lowest: self.config.tls.lowest,
             alpn: &self.alpn(),
             authorities,
             demanded: self.config.client_auth == ClientAuth::Demanded,
-            close_notify: self.config.close_notify,
+            close_notify: self.config.tls.close_notify,
         };
         welcome.leg()
     }
@@ -44,7 +44,7 @@ impl Relay<'_> {
             own = Chain::decode(&answer.bytes).map(|chain| (Arc::clone(&self.window), chain));
         }
         let (names, pins) = (&backend.names[..], &backend.pins[..]);
-        Trust { names, anchors, pins, lowest: self.config.tls_min, own }.leg().map(Some)
+        Trust { names, anchors, pins, lowest: self.config.tls.lowest, own }.leg().map(Some)
     }
 }
 

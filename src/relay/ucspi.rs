@@ -90,7 +90,7 @@ impl Relay<'_> {
         if self.window.ask(&Ask::Prepare)?.is_none() {
             return Ok(true);
         }
-        let until = Instant::now() + self.config.handshake_timeout;
+        let until = Instant::now() + self.config.tls.handshake_timeout;
         self.client.set_nonblocking(true)?;
         self.reactor.register(Who::Client, &self.client)?;
         if !self.shake_hands(Surplus::none(), until)? {

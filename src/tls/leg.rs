@@ -2,11 +2,11 @@
 //! owns one hands it in as `Read` or `Write`.
 
 use std::io::{self, Read, Write};
+use std::sync::{Arc, OnceLock};
 
 use rustls::{Connection, Error, InvalidMessage};
 
-use super::Facts;
-use super::client::Refusal;
+use super::facts::Facts;
 use super::guest::Verdict;
 
 /// One TLS connection.
@@ -145,6 +145,9 @@ impl Leg {
         self.close_notify = false;
     }
 }
+
+/// The alert for a name that nobody here has, where rustls would say access_denied.
+pub(super) type Refusal = Arc<OnceLock<u8>>;
 
 /// The content type and the level of a fatal alert (RFC 8446 section 6).
 const ALERT: u8 = 21;

@@ -1,4 +1,5 @@
-//! Everything an administrator decides.
+//! Everything an administrator decides, and the names of the variables that tell it. How it is told is `cli`'s affair,
+//! and what comes of it everybody else's.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -10,9 +11,14 @@ use crate::address::Address;
 use crate::keys::{Authorities, Files};
 use crate::names::Names;
 use crate::proxy::{Ends, Version};
-use crate::sandbox::{Demand, Walls};
+use crate::sandbox::Walls;
 use crate::tls::{ClientAuth, Lowest, Pin};
-use crate::ucspi::Numbers;
+
+mod numbers;
+mod variables;
+
+pub use numbers::Numbers;
+pub use variables::{DESCRIPTORS, is_own_variable, is_tls_fact, is_tls_variable};
 
 /// Everything an administrator decides.
 #[derive(Clone, Debug)]
@@ -35,10 +41,8 @@ pub struct Config {
     pub replay: bool,
     /// Not `--no-advertise`.
     pub advertise: bool,
-    /// `-K`.
-    pub handshake_timeout: Duration,
-    /// `--tls-min`.
-    pub tls_min: Lowest,
+    /// What TLS is held to.
+    pub tls: Tls,
     /// `-Z`: prog sees the wrapper's variables.
     pub keep_environment: bool,
     /// `-v`.
@@ -49,14 +53,8 @@ pub struct Config {
     pub client_auth: ClientAuth,
     /// CADIR or CAFILE, if `-Y` or `-y` is given.
     pub authorities: Option<Authorities>,
-    /// `-S`: the last word in TLS is close_notify.
-    pub close_notify: bool,
-    /// `-J`: an end without close_notify is an error.
-    pub cut_is_error: bool,
-    /// TLS_UID and TLS_GID.
-    pub ids: Option<(u32, u32)>,
-    /// `--sandbox`.
-    pub sandbox: Demand,
+    /// What surrounds session and keeper.
+    pub walls: Walls,
     /// `PROTO`, with which the names of the client's variables begin.
     pub proto: String,
     /// `${PROTO}REMOTEIP` and `${PROTO}REMOTEPORT`.
@@ -76,10 +74,59 @@ impl Config {
     pub fn server_learns_of_tls(&self) -> bool {
         matches!(self.inside, Inside::Respawn) || self.proxy.is_some_and(|proxy| proxy.version == Version::V2)
     }
+}
 
-    /// What surrounds session and keeper.
-    pub fn walls(&self) -> Walls {
-        Walls { ids: self.ids, demand: self.sandbox, verbosity: self.verbosity }
+impl Default for Config {
+    /// What holds where nothing is said.
+    fn default() -> Self {
+        Self {
+            inside: Inside::Respawn,
+            prog: Vec::new(),
+            connect: None,
+            protocol: None,
+            implicit: false,
+            require_tls: false,
+            tls_deadline: TLS_DEADLINE,
+            replay: true,
+            advertise: true,
+            tls: Tls::default(),
+            keep_environment: false,
+            verbosity: 1,
+            names: Names::default(),
+            client_auth: ClientAuth::None,
+            authorities: None,
+            walls: Walls::default(),
+            proto: "TCP".into(),
+            remote: None,
+            ends: None,
+            proxy: None,
+            accept_proxy: false,
+            ucspi: None,
+        }
+    }
+}
+
+/// What TLS is held to, whoever the peer is.
+#[derive(Clone, Copy, Debug)]
+pub struct Tls {
+    /// `--tls-min`.
+    pub lowest: Lowest,
+    /// `-K`.
+    pub handshake_timeout: Duration,
+    /// `-S`: the last word is close_notify.
+    pub close_notify: bool,
+    /// `-J`: an end without close_notify is an error.
+    pub cut_is_error: bool,
+}
+
+impl Default for Tls {
+    fn default() -> Self {
+        Self {
+            lowest: Lowest::default(),
+            handshake_timeout: HANDSHAKE_TIMEOUT,
+            close_notify: true,
+            cut_is_error: false,
+        }
     }
 }
 
@@ -118,7 +165,7 @@ pub enum BackendTls {
 }
 
 /// The TLS server at host and port.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Backend {
     /// Where it listens.
     pub address: Address,
@@ -145,3 +192,9 @@ impl Backend {
         if self.needs_chain() { "verified" } else { "pinned" }
     }
 }
+
+/// Long enough for a person at a keyboard, short enough that idlers do not fill the super-server.
+const TLS_DEADLINE: Duration = Duration::from_secs(60);
+
+/// As tlswrapper has it; nginx's stream module waits 60 s.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(30);
