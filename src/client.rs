@@ -6,12 +6,13 @@
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 
-use rustix::fs::{Mode, OFlags, fcntl_getfl, fcntl_setfl, open};
+use rustix::fs::{FileType, Mode, OFlags, fcntl_getfl, fcntl_setfl, fstat, open};
 use rustix::net::{getpeername, getsockname, sockopt};
-use rustix::stdio::{dup2_stdin, dup2_stdout, stdin, stdout};
+use rustix::stdio::{dup2_stderr, dup2_stdin, dup2_stdout, stderr, stdin, stdout};
 
 use crate::message::Error;
 use crate::proxy::Ends;
+use crate::raw;
 
 /// The client.
 #[derive(Debug)]
@@ -34,8 +35,7 @@ impl Client {
         let input = rustix::io::fcntl_dupfd_cloexec(stdin(), FIRST_FREE).map_err(duplicate)?;
         let duplicate = Error::system("duplicate descriptor 1");
         let output = rustix::io::fcntl_dupfd_cloexec(stdout(), FIRST_FREE).map_err(duplicate)?;
-        let null = open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())
-            .map_err(Error::system("open /dev/null"))?;
+        let null = null()?;
         dup2_stdin(&null).and_then(|()| dup2_stdout(&null)).map_err(Error::system("replace descriptors 0 and 1"))?;
         let flags = (flags_of(&input)?, flags_of(&output)?);
         Ok(Self { input, output, flags })
@@ -74,6 +74,25 @@ impl Client {
         let server = SocketAddr::try_from(getsockname(&self.input).ok()?).ok()?;
         Some(Ends { client, server })
     }
+}
+
+/// Keeps messages from the client, ours and those of prog and all that it starts: where descriptor 2 is the client, as
+/// inetd and xinetd have it, it becomes `/dev/null`. To be called before anything is said. A socket is taken for the
+/// client always; a pipe when there is a session, as it may be a person's pager before; a terminal never.
+pub fn spare_messages(kind: FileType) {
+    let Ok(messages) = fstat(stderr()) else { return };
+    let is_same = |fd| fstat(fd).is_ok_and(|fd| (fd.st_dev, fd.st_ino) == (messages.st_dev, messages.st_ino));
+    if FileType::from_raw_mode(messages.st_mode) == kind && (is_same(stdin()) || is_same(stdout())) {
+        let replaced = null().is_ok_and(|null| dup2_stderr(null).is_ok());
+        if !replaced {
+            // A system call failed, and there is no place to say so.
+            raw::exit(111);
+        }
+    }
+}
+
+fn null() -> Result<OwnedFd, Error> {
+    open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()).map_err(Error::system("open /dev/null"))
 }
 
 fn flags_of(fd: impl AsFd) -> Result<OFlags, Error> {

@@ -4,11 +4,12 @@ use std::alloc::System;
 use std::io::{self, Write};
 use std::os::fd::AsRawFd;
 
+use rustix::fs::FileType;
 use starttls_protocols::session::{Rules, Session};
 use starttls_protocols::{Offer, PROTOCOLS};
 use starttls_wrapper::check;
 use starttls_wrapper::cli::{self, HELP, Invocation};
-use starttls_wrapper::client::Client;
+use starttls_wrapper::client::{self, Client};
 use starttls_wrapper::config::{Config, Inside};
 use starttls_wrapper::keeper::Keeper;
 use starttls_wrapper::message::{self, Error};
@@ -21,6 +22,7 @@ use starttls_wrapper::window::{self, Half, Window};
 use zeroizing_alloc::ZeroAlloc;
 
 fn main() -> ! {
+    client::spare_messages(FileType::Socket);
     let invocation = cli::parse(std::env::args_os().skip(1), &|name| std::env::var_os(name));
     let outcome = invocation.and_then(|invocation| match invocation {
         Invocation::Help => print(HELP),
@@ -36,6 +38,7 @@ fn main() -> ! {
 }
 
 fn run(config: &Config) -> Result<u8, Error> {
+    client::spare_messages(FileType::Fifo);
     let ucspi = config.ucspi.map(ucspi::Ends::adopt).transpose()?;
     let offer = offer(config)?;
     let client = Client::take()?;

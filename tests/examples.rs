@@ -9,10 +9,10 @@ mod service;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use service::{POP3_STAND_IN, Place, SMTP_STAND_IN, is_root, root};
+use service::{POP3_STAND_IN, Place, Running, SMTP_STAND_IN, is_root, root};
 
 #[test]
 fn s6_runs_qmail_smtpd() {
@@ -100,13 +100,7 @@ fn systemd_runs_qmail_smtpd() {
 fn inetd_runs_pop3d() {
     let place = Place::new("inetd");
     place.stand_in("pop3d", POP3_STAND_IN);
-    let line = fs::read_to_string(root().join("examples/inetd/inetd.conf")).expect("a configuration");
-    let line = line.replace("pop3 stream", &format!("{} stream", place.port)).replace(" root ", &place.user());
-    let line = line.replace("/etc/starttls-wrapper/mail.pem", &place.both().display().to_string());
-    // inetd has an environment of its own.
-    let line = line.replace("env KEYFILE", &format!("env PATH={} KEYFILE", place.search()));
-    let conf = place.write("inetd.conf", &line);
-    let running = place.run(place.server_command("usr/sbin/inetd").args(["-d", "-i"]).arg(conf));
+    let running = inetd(&place, &root().join("examples/inetd/starttls-pop3"));
     running.capabilities("pop3", "CAPA\r\nQUIT\r\n", "UIDL");
 }
 
@@ -114,21 +108,59 @@ fn inetd_runs_pop3d() {
 fn xinetd_runs_pop3d() {
     let place = Place::new("xinetd");
     place.stand_in("pop3d", POP3_STAND_IN);
+    let running = xinetd(&place, &root().join("examples/inetd/starttls-pop3"));
+    running.capabilities("pop3", "CAPA\r\nQUIT\r\n", "UIDL");
+}
+
+/// Both make the client's connection descriptor 2.
+#[test]
+fn under_inetd_and_xinetd_messages_go_to_the_log_or_nowhere_and_never_to_the_client() {
+    let script = fs::read_to_string(root().join("examples/inetd/starttls-pop3")).expect("a script");
+    let runs = |name: &str, line: &str| {
+        let place = Place::new(name);
+        place.stand_in("pop3d", &POP3_STAND_IN.replacen('\n', "\necho noise >&2\n", 1));
+        let log = place.path.join("messages").display().to_string();
+        let script = script.replace("/var/log/starttls-wrapper.log", &log).replace("exec starttls-wrapper -r", line);
+        place.stand_in("starttls-pop3", &script);
+        place
+    };
+    for (case, line, heard, logged) in [
+        ("loud", "exec starttls-wrapper -r", "+OK stand-in\r\n", "noise\n"),
+        ("no-key", "unset KEYFILE; exec starttls-wrapper", "+OK stand-in\r\n", "KEYFILE is not set"),
+        ("usage", "exec starttls-wrapper --nonsense", "", "unknown option --nonsense"),
+        ("without-log", "exec 2>&1; exec starttls-wrapper --nonsense", "", ""),
+        ("loud-without-log", "exec 2>&1; exec starttls-wrapper -v 3", "+OK stand-in\r\n", ""),
+    ] {
+        for server in ["inetd", "xinetd"] {
+            let place = runs(&format!("{server}-{case}"), line);
+            let script = place.path.join("bin/starttls-pop3");
+            let running = if server == "inetd" { inetd(&place, &script) } else { xinetd(&place, &script) };
+            assert_eq!(running.says_nothing_and_hears(), heard, "{server}: {line}");
+            let messages = fs::read_to_string(place.path.join("messages")).expect("a log");
+            assert!(messages.contains(logged) && messages.is_empty() == logged.is_empty(), "{server}: {messages}");
+        }
+    }
+}
+
+/// inetd with the example, and this script.
+fn inetd<'a>(place: &'a Place, script: &Path) -> Running<'a> {
+    let line = fs::read_to_string(root().join("examples/inetd/inetd.conf")).expect("a configuration");
+    let line = line.replace("pop3 stream", &format!("{} stream", place.port)).replace(" root ", &place.user());
+    // inetd has an environment of its own.
+    let words = format!("/usr/bin/env env PATH={} {} {}", place.search(), place.keys(), script.display());
+    let conf = place.write("inetd.conf", &line.replace("/usr/local/libexec/starttls-pop3 starttls-pop3", &words));
+    place.run(place.server_command("usr/sbin/inetd").args(["-d", "-i"]).arg(conf))
+}
+
+/// xinetd with the example, and this script.
+fn xinetd<'a>(place: &'a Place, script: &Path) -> Running<'a> {
     let conf = fs::read_to_string(root().join("examples/inetd/xinetd.conf")).expect("a configuration");
     let conf = conf.replace("= 110", &format!("= {}", place.port)).replace(" root\n", &(place.user() + "\n"));
-    let conf = conf.replace("/etc/starttls-wrapper/mail.pem", &place.both().display().to_string());
-    let conf = conf.replace("/usr/local/bin/starttls-wrapper", env!("CARGO_BIN_EXE_starttls-wrapper"));
-    let conf = conf.replace("server_args", &format!("env += PATH={}\n\tserver_args", place.search()));
-    let conf = place.write("xinetd.conf", &conf);
-    let running = place.run(
-        place
-            .server_command("usr/sbin/xinetd")
-            .args(["-dontfork", "-f"])
-            .arg(conf)
-            .arg("-filelog")
-            .arg(place.path.join("xinetd.log")),
-    );
-    running.capabilities("pop3", "CAPA\r\nQUIT\r\n", "UIDL");
+    let conf = conf.replace("/usr/local/libexec/starttls-pop3", &script.display().to_string());
+    let environment = format!("env = PATH={} {}\n\tinstances", place.search(), place.keys());
+    let conf = place.write("xinetd.conf", &conf.replace("instances", &environment));
+    let log = place.path.join("xinetd.log");
+    place.run(place.server_command("usr/sbin/xinetd").args(["-dontfork", "-f"]).arg(conf).arg("-filelog").arg(log))
 }
 
 #[test]

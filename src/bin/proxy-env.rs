@@ -11,13 +11,16 @@ use std::process::{Command, ExitCode};
 use std::time::Instant;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::FileType;
 use rustix::io::{Errno, read, retry_on_intr};
 use rustix::stdio::stdin;
+use starttls_wrapper::client;
 use starttls_wrapper::config::is_tls_variable;
 use starttls_wrapper::message::{self, Error};
 use starttls_wrapper::proxy::{self, HEADER_TIMEOUT, Header, Malformed};
 
 fn main() -> ExitCode {
+    client::spare_messages(FileType::Socket);
     let Err(why) = run();
     message::fatal_of(NAME, &why);
     ExitCode::from(why.exit_code())
@@ -27,6 +30,7 @@ fn run() -> Result<Infallible, Error> {
     let mut words = env::args_os().skip(1).skip_while(|word| word == "--");
     let prog = words.next().filter(|word| !word.as_encoded_bytes().starts_with(b"-"));
     let prog = prog.ok_or_else(|| Error::Usage("proxy-env [--] prog...".into()))?;
+    client::spare_messages(FileType::Fifo);
     let header = read_header()?;
     let mut command = Command::new(&prog);
     command.args(words);

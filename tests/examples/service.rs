@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -85,12 +85,6 @@ impl Place {
         path
     }
 
-    /// Key and chain in one file.
-    pub(crate) fn both(&self) -> PathBuf {
-        let read = |name| fs::read_to_string(self.path.join(name)).expect("a file");
-        self.write("mail.pem", &(read("key.pem") + &read("cert.pem")))
-    }
-
     pub(crate) fn directory(&self, name: &str) -> PathBuf {
         let path = self.path.join(name);
         fs::create_dir_all(&path).expect("a directory");
@@ -101,6 +95,12 @@ impl Place {
     pub(crate) fn stand_in(&self, name: &str, script: &str) {
         let path = self.write(&format!("bin/{name}"), script);
         fs::set_permissions(path, fs::Permissions::from_mode(0o755)).expect("a mode");
+    }
+
+    /// The wrapper's variables, as a super-server takes them.
+    pub(crate) fn keys(&self) -> String {
+        let path = |name| self.path.join(name).display().to_string();
+        format!("KEYFILE={} CERTFILE={} LOG={}", path("key.pem"), path("cert.pem"), path("messages"))
     }
 
     /// A copy of an example's directory.
@@ -221,6 +221,15 @@ impl Running<'_> {
         let said = String::from_utf8_lossy(&output.stderr).replace('\r', "");
         assert!(output.status.success(), "{said}\n{}", self.log());
         said
+    }
+
+    /// What is said to a client that says nothing.
+    pub(crate) fn says_nothing_and_hears(&self) -> String {
+        let mut client = TcpStream::connect(("127.0.0.1", self.place.port)).expect("it listens");
+        client.shutdown(Shutdown::Write).expect("the connection stands");
+        let mut heard = String::new();
+        client.read_to_string(&mut heard).expect("UTF-8");
+        heard
     }
 
     /// Whether a client that trusts this certificate alone is content.
