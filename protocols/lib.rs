@@ -24,6 +24,9 @@ mod pop3;
 pub mod session;
 mod sieve;
 mod smtp;
+pub mod unit;
+
+use unit::Unit;
 
 /// One protocol: its name, how its server is known, and its snooper.
 #[derive(Clone, Copy, Debug)]
@@ -85,6 +88,16 @@ pub trait Snooper {
 
     /// Takes one line of the server's reply to the command last forwarded.
     fn reply(&mut self, line: &[u8], out: &mut Vec<u8>) -> Reply;
+
+    /// How far the unit goes that the client's bytes begin with: a line, or what the protocol has in its place.
+    fn client_unit(&self, bytes: &[u8]) -> Unit {
+        line::unit(bytes, line::MAX_LINE)
+    }
+
+    /// The same for the server's.
+    fn server_unit(&self, bytes: &[u8]) -> Unit {
+        line::unit(bytes, line::MAX_LINE)
+    }
 
     /// Appends one of the wrapper's own sentences, in answer to the command last seen.
     fn say(&self, sentence: Sentence, out: &mut Vec<u8>);

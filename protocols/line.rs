@@ -1,86 +1,20 @@
-//! Bytes in, bounded lines out.
+//! The unit of most protocols: the line.
 //!
 //! A line ends at every LF, as the wrapped servers take it: 21 of 22 measured servers end a command at a bare LF.
 //! What a line means is none of this file's business.
 
-use alloc::vec::Vec;
+use crate::unit::Unit;
 
 /// The longest line, its LF included, in bytes. RFC 2683 section 3.2.1.5 asks IMAP servers for 8,000 and more;
 /// SMTP (RFC 5321 section 4.5.3.1.4), POP3 (RFC 2449 section 4) and NNTP (RFC 3977 section 3.1) ask for 512 at most.
 pub const MAX_LINE: usize = 8192;
 
-/// Bytes that wait to become lines.
-#[derive(Default)]
-pub struct Lines {
-    bytes: Vec<u8>,
-    /// Before this nothing is needed any more.
-    start: usize,
-    /// Before this there is no LF.
-    scanned: usize,
-}
-
-/// The line exceeds [`MAX_LINE`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TooLong;
-
-impl Lines {
-    /// How many bytes may be [pushed](Self::push) now. Zero while a whole line, or one too long, waits.
-    pub fn room(&self) -> usize {
-        if self.has_line() { 0 } else { MAX_LINE.saturating_sub(self.len()) }
-    }
-
-    /// Appends bytes as they came from the network.
-    pub fn push(&mut self, bytes: &[u8]) {
-        self.bytes.drain(..self.start);
-        self.scanned -= self.start;
-        self.start = 0;
-        self.bytes.extend_from_slice(bytes);
-    }
-
-    /// Takes the next whole line, its line end included; `None` if there is no whole line yet.
-    ///
-    /// # Errors
-    /// [`TooLong`] once more than [`MAX_LINE`] bytes came without an LF among them; the bytes stay where they are.
-    pub fn next_line(&mut self) -> Result<Option<&[u8]>, TooLong> {
-        match self.find_end() {
-            Some(end) if end - self.start > MAX_LINE => Err(TooLong),
-            Some(end) => {
-                let start = core::mem::replace(&mut self.start, end);
-                self.scanned = end;
-                Ok(self.bytes.get(start..end))
-            }
-            None if self.len() >= MAX_LINE => Err(TooLong),
-            None => Ok(None),
-        }
-    }
-
-    /// How many bytes wait.
-    pub fn len(&self) -> usize {
-        self.bytes.len() - self.start
-    }
-
-    /// Whether no byte waits.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// Gives up the lines and returns the bytes that were not taken.
-    pub fn into_rest(mut self) -> Vec<u8> {
-        self.bytes.drain(..self.start);
-        self.bytes
-    }
-
-    fn has_line(&self) -> bool {
-        self.bytes.get(self.scanned..).is_some_and(|rest| memchr::memchr(b'\n', rest).is_some())
-    }
-
-    fn find_end(&mut self) -> Option<usize> {
-        let found = memchr::memchr(b'\n', self.bytes.get(self.scanned..)?);
-        let end = found.map(|at| self.scanned + at + 1);
-        if end.is_none() {
-            self.scanned = self.bytes.len();
-        }
-        end
+/// How far the line goes that some bytes begin with, if it may have so many bytes, its LF included.
+pub fn unit(bytes: &[u8], limit: usize) -> Unit {
+    match memchr::memchr(b'\n', bytes) {
+        Some(at) if at < limit => Unit::Whole(at + 1),
+        None if bytes.len() < limit => Unit::Partial(limit - bytes.len()),
+        _ => Unit::TooLong,
     }
 }
 
@@ -123,48 +57,23 @@ mod tests {
     use alloc::vec;
 
     #[test]
-    fn lines_that_come_together_are_as_long_as_alone() {
-        let mut lines = Lines::default();
-        let [first, second] = [5000, MAX_LINE - 5000].map(|length| [&vec![b'x'; length - 1][..], b"\n"].concat());
-        lines.push(&[&first[..], &second].concat());
-        assert_eq!(lines.next_line(), Ok(Some(&first[..])));
-        assert_eq!(lines.next_line(), Ok(Some(&second[..])));
-        assert_eq!(lines.next_line(), Ok(None));
-    }
-
-    #[test]
     fn a_line_may_be_as_long_as_the_limit_and_no_longer() {
-        for (length, fits) in [(MAX_LINE - 1, true), (MAX_LINE, true), (MAX_LINE + 1, false)] {
-            let mut lines = Lines::default();
+        for (length, unit_is) in [(9, Unit::Whole(9)), (10, Unit::Whole(10)), (11, Unit::TooLong)] {
             let mut sent = vec![b'x'; length - 1];
+            assert_eq!(unit(&sent, 10), if length > 10 { Unit::TooLong } else { Unit::Partial(11 - length) });
             sent.push(b'\n');
-            lines.push(&sent);
-            assert_eq!(lines.next_line().is_ok(), fits, "{length} bytes");
-            assert_eq!(lines.into_rest().is_empty(), fits, "{length} bytes");
+            assert_eq!(unit(&sent, 10), unit_is, "{length} bytes");
+            sent.extend_from_slice(b"NOOP\r\n");
+            assert_eq!(unit(&sent, 10), unit_is, "{length} bytes and another line");
         }
     }
 
     #[test]
-    fn no_room_is_left_while_a_line_waits() {
-        let mut lines = Lines::default();
-        assert_eq!(lines.room(), MAX_LINE);
-        lines.push(b"NOOP\r\nNO");
-        assert_eq!(lines.room(), 0);
-        assert_eq!(lines.next_line(), Ok(Some(&b"NOOP\r\n"[..])));
-        assert_eq!(lines.room(), MAX_LINE - 2);
-        assert_eq!(lines.next_line(), Ok(None));
-        lines.push(b"OP\n");
-        assert_eq!(lines.next_line(), Ok(Some(&b"NOOP\n"[..])));
-    }
-
-    #[test]
-    fn a_line_without_end_fills_the_room() {
-        let mut lines = Lines::default();
-        lines.push(&vec![b'x'; MAX_LINE - 1]);
-        assert_eq!((lines.room(), lines.next_line()), (1, Ok(None)));
-        lines.push(b"x");
-        assert_eq!((lines.room(), lines.next_line()), (0, Err(TooLong)));
-        assert_eq!(lines.len(), MAX_LINE);
+    fn every_lf_ends_a_line() {
+        assert_eq!(unit(b"", 10), Unit::Partial(10));
+        assert_eq!(unit(b"\n", 10), Unit::Whole(1));
+        assert_eq!(unit(b"a\r\nb\r\n", 10), Unit::Whole(3));
+        assert_eq!(unit(b"a\nb\r\n", 10), Unit::Whole(2));
     }
 
     #[test]

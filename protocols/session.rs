@@ -9,8 +9,9 @@ use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
 use crate::dialogue::{Dialogue, Said};
-use crate::line::Lines;
+use crate::line::{self, MAX_LINE};
 use crate::note::Speaker;
+use crate::unit::{Unit, Waiting};
 use crate::{Offer, Protocol, Sentence, Snooper};
 
 mod approach;
@@ -32,8 +33,8 @@ pub struct Session {
     snooper: Option<(Protocol, Box<dyn Snooper>)>,
     /// The client speaks TLS. Once true it stays true.
     inside: bool,
-    client: Lines,
-    server: Lines,
+    client: Waiting,
+    server: Waiting,
     backend: Option<Backend>,
     dialogue: Dialogue,
     replay: Option<Said>,
@@ -101,8 +102,8 @@ impl Session {
             phase: if rules.implicit { Phase::Preparing } else { Phase::Greeting },
             snooper: None,
             inside: rules.implicit,
-            client: Lines::default(),
-            server: Lines::default(),
+            client: Waiting::default(),
+            server: Waiting::default(),
             backend: None,
             dialogue: Dialogue::default(),
             replay: None,
@@ -117,13 +118,13 @@ impl Session {
 
     /// How many bytes of the client may come now; zero leaves them in the kernel.
     pub fn client_room(&self) -> usize {
-        if self.phase == Phase::Command { self.client.room() } else { 0 }
+        if self.phase == Phase::Command { self.client_unit().room() } else { 0 }
     }
 
     /// How many bytes of the server may come now.
     pub fn server_room(&self) -> usize {
         match self.phase {
-            Phase::Greeting | Phase::Command | Phase::Reply | Phase::Replay => self.server.room(),
+            Phase::Greeting | Phase::Command | Phase::Reply | Phase::Replay => self.server_unit().room(),
             Phase::Preparing | Phase::Handshake | Phase::Over => 0,
         }
     }
@@ -131,7 +132,7 @@ impl Session {
     /// How many bytes of the backend may come now.
     pub fn backend_room(&self) -> usize {
         let backend = self.backend.as_ref().filter(|_| self.phase == Phase::Preparing);
-        backend.map_or(0, |backend| backend.lines.room())
+        backend.map_or(0, |backend| backend.unit().room())
     }
 
     /// The client said this.
@@ -150,7 +151,7 @@ impl Session {
     pub fn client_closed(&mut self) {
         if self.phase == Phase::Command {
             if self.strict() {
-                self.client = Lines::default();
+                self.client = Waiting::default();
             }
             self.pass_through(Vec::new());
         }
@@ -204,6 +205,16 @@ impl Session {
         self.replayed
     }
 
+    fn client_unit(&self) -> Unit {
+        let bytes = self.client.bytes();
+        self.snooper.as_ref().map_or_else(|| first_line(bytes), |(_, snooper)| snooper.client_unit(bytes))
+    }
+
+    fn server_unit(&self) -> Unit {
+        let bytes = self.server.bytes();
+        self.snooper.as_ref().map_or_else(|| first_line(bytes), |(_, snooper)| snooper.server_unit(bytes))
+    }
+
     fn strict(&self) -> bool {
         self.rules.strict && !self.inside
     }
@@ -242,4 +253,9 @@ impl Session {
         self.phase = Phase::Over;
         self.orders.push_back(Order::Close(outcome));
     }
+}
+
+/// What a server says before its protocol is known is a line, as with every protocol that is known by its greeting.
+fn first_line(bytes: &[u8]) -> Unit {
+    line::unit(bytes, MAX_LINE)
 }

@@ -6,13 +6,13 @@
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
-use crate::line::Lines;
+use crate::unit::{Unit, Waiting};
 use crate::{Class, Greeting, Offer, Policy, Protocol, Reply, Sentence, Snooper};
 
 /// A client that wants TLS from a server that has not yet greeted.
 pub struct Approach {
     snooper: Box<dyn Snooper>,
-    lines: Lines,
+    waiting: Waiting,
     /// What is still to be said.
     way: &'static [&'static [u8]],
     /// The greeting is over.
@@ -52,31 +52,35 @@ impl Approach {
         let policy = Policy { offer: Offer::Leave, strict: false, inside: false };
         let granted = go_ahead((protocol.snooper)(policy).as_mut(), protocol.way_to_tls);
         let snooper = (protocol.snooper)(policy);
-        Self { snooper, lines: Lines::default(), way: protocol.way_to_tls, greeted: false, granted }
+        Self { snooper, waiting: Waiting::default(), way: protocol.way_to_tls, greeted: false, granted }
     }
 
     /// How many bytes of the server may come now.
     pub fn room(&self) -> usize {
-        self.lines.room()
+        self.unit().room()
     }
 
     /// The server said this.
     pub fn hears(&mut self, bytes: &[u8]) -> Step {
-        self.lines.push(bytes);
+        self.waiting.push(bytes);
         loop {
-            let line = match self.lines.next_line() {
-                Ok(Some(line)) => line.to_vec(),
-                Ok(None) => return Step::Hear,
-                Err(_) => return Step::TurnBack(Refusal::TooLong),
+            let line = match self.unit() {
+                Unit::Whole(length) => self.waiting.take(length),
+                Unit::Partial(_) => return Step::Hear,
+                Unit::TooLong => return Step::TurnBack(Refusal::TooLong),
             };
             let over = if self.greeted { self.hear_reply(line) } else { self.hear_greeting(line) };
-            match over {
-                None => {}
-                Some(Err(refusal)) => return Step::TurnBack(refusal),
-                Some(Ok(())) if !self.lines.is_empty() => return Step::TurnBack(Refusal::Behind(self.lines.len())),
-                Some(Ok(())) => return self.go_on(),
+            match (over, self.waiting.bytes().len()) {
+                (None, _) => {}
+                (Some(Err(refusal)), _) => return Step::TurnBack(refusal),
+                (Some(Ok(())), 0) => return self.go_on(),
+                (Some(Ok(())), behind) => return Step::TurnBack(Refusal::Behind(behind)),
             }
         }
+    }
+
+    fn unit(&self) -> Unit {
+        self.snooper.server_unit(self.waiting.bytes())
     }
 
     fn hear_greeting(&mut self, line: Vec<u8>) -> Option<Result<(), Refusal>> {

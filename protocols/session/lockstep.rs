@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 use super::order::{Order, Outcome};
 use super::{MAX_REFUSALS, Phase, Session};
 use crate::note::{Note, Speaker};
+use crate::unit::Unit;
 use crate::{Effect, Greeting, Offer, Policy, Reply, Sentence, Verdict};
 
 impl Session {
@@ -71,17 +72,17 @@ impl Session {
 
     pub(super) fn hear_command(&mut self) -> bool {
         let strict = self.strict();
-        let line = match self.client.next_line().map(|line| line.map(<[u8]>::to_vec)) {
-            Ok(Some(line)) => line,
-            Ok(None) => return false,
-            Err(_) if strict => {
+        let line = match self.client_unit() {
+            Unit::Whole(length) => self.client.take(length),
+            Unit::Partial(_) => return false,
+            Unit::TooLong if strict => {
                 self.say(Sentence::LineTooLong);
                 self.close(Outcome::Refused);
                 return true;
             }
             // What is too long is no opening word; the prefix goes before it as before any other.
-            Err(_) if self.replays_before(Verdict::Unknown) => return true,
-            Err(_) => return self.give_up_snooping(Vec::new(), Vec::new()),
+            Unit::TooLong if self.replays_before(Verdict::Unknown) => return true,
+            Unit::TooLong => return self.give_up_snooping(Vec::new(), Vec::new()),
         };
         self.judge(line);
         true
@@ -160,21 +161,21 @@ impl Session {
 
     /// The server's next line. One that is too long ends the snooping, where bytes may go by unwatched.
     pub(super) fn server_line(&mut self) -> Option<Vec<u8>> {
-        match self.server.next_line() {
-            Ok(line) => {
-                let line = line.map(<[u8]>::to_vec)?;
+        match self.server_unit() {
+            Unit::Whole(length) => {
+                let line = self.server.take(length);
                 self.note_line(Speaker::Server, &line, true);
-                Some(line)
+                return Some(line);
             }
-            Err(_) if self.inside && self.phase != Phase::Command && self.phase != Phase::Reply => {
+            Unit::Partial(_) => {}
+            Unit::TooLong if self.inside && self.phase != Phase::Command && self.phase != Phase::Reply => {
                 self.server_failed();
-                None
             }
-            Err(_) => {
+            Unit::TooLong => {
                 self.give_up_snooping(Vec::new(), Vec::new());
-                None
             }
         }
+        None
     }
 
     /// From here on the bytes go by unwatched (law 6), or with `--require-tls` the session ends. Always true.

@@ -6,15 +6,15 @@ use alloc::vec::Vec;
 use super::order::{Order, Outcome, Replayed, Surplus};
 use super::{Phase, Session};
 use crate::dialogue::MAX_BYTES;
-use crate::line::Lines;
 use crate::note::Note;
+use crate::unit::{Unit, Waiting};
 use crate::{Effect, Greeting, Policy, Protocol, Reply, Sentence, Snooper, Verdict};
 
 /// The TLS server, reached but not yet in charge.
 pub(super) struct Backend {
     protocol: Protocol,
     snooper: Box<dyn Snooper>,
-    pub(super) lines: Lines,
+    waiting: Waiting,
     greeting: Vec<u8>,
 }
 
@@ -22,7 +22,7 @@ impl Session {
     /// The backend said this; it is not yet in charge.
     pub fn backend_says(&mut self, bytes: &[u8]) {
         if let Some(backend) = &mut self.backend {
-            backend.lines.push(bytes);
+            backend.waiting.push(bytes);
             self.hear_backend();
         }
     }
@@ -107,10 +107,10 @@ impl Session {
     pub(super) fn hear_backend(&mut self) {
         let Some(backend) = &mut self.backend else { return };
         while self.phase == Phase::Preparing {
-            let line = match backend.lines.next_line() {
-                Ok(Some(line)) => line.to_vec(),
-                Ok(None) => return,
-                Err(_) => break,
+            let line = match backend.unit() {
+                Unit::Whole(length) => backend.waiting.take(length),
+                Unit::Partial(_) => return,
+                Unit::TooLong => break,
             };
             match backend.snooper.greeting(&line, &mut backend.greeting) {
                 Greeting::More if backend.greeting.len() > MAX_BYTES => break,
@@ -144,7 +144,7 @@ impl Session {
         if self.rules.replay {
             self.replay = core::mem::take(&mut self.dialogue).into_state();
         }
-        self.server = Lines::default();
+        self.server = Waiting::default();
         if self.rules.respawn {
             self.backend = None;
             let protocol = self.protocol();
@@ -163,7 +163,7 @@ impl Session {
     pub(super) fn fresh_server_serves(&mut self) {
         self.phase = Phase::Command;
         if let Some(backend) = self.backend.take() {
-            self.server = backend.lines;
+            self.server = backend.waiting;
             if backend.snooper.greets_again() {
                 self.tell_client(backend.greeting);
             }
@@ -222,6 +222,10 @@ impl Session {
 impl Backend {
     fn new(protocol: Protocol) -> Self {
         let snooper = (protocol.snooper)(Policy::INSIDE);
-        Self { protocol, snooper, lines: Lines::default(), greeting: Vec::new() }
+        Self { protocol, snooper, waiting: Waiting::default(), greeting: Vec::new() }
+    }
+
+    pub(super) fn unit(&self) -> Unit {
+        self.snooper.server_unit(self.waiting.bytes())
     }
 }

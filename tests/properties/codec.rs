@@ -1,7 +1,8 @@
 //! The laws of what is read from bytes that an attacker may have written: lines, the window's packets, what may be
 //! signed, PROXY headers. tests/properties.rs and the fuzz targets check them.
 
-use starttls_protocols::line::{Lines, MAX_LINE};
+use starttls_protocols::line::{self, MAX_LINE};
+use starttls_protocols::unit::{Unit, Waiting};
 use starttls_wrapper::proxy;
 use starttls_wrapper::tls::may_be_signed;
 use starttls_wrapper::window::{Ask, Chain, Peer, join, parts};
@@ -10,21 +11,21 @@ use starttls_wrapper::window::{Ask, Chain, Peer, join, parts};
 pub(crate) fn check_lines(data: &[u8]) {
     let Some((cut, data)) = data.split_first() else { return };
     let mut found = Vec::new();
-    let mut lines = Lines::default();
+    let mut waiting = Waiting::default();
     let mut rest = data;
     while !rest.is_empty() {
-        let room = lines.room().min(usize::from(*cut) + 1).min(rest.len());
+        let room = line::unit(waiting.bytes(), MAX_LINE).room().min(usize::from(*cut) + 1).min(rest.len());
         assert!(room > 0, "there is room once the lines are taken");
         let (piece, left) = rest.split_at(room);
-        lines.push(piece);
+        waiting.push(piece);
         rest = left;
         loop {
-            match lines.next_line() {
-                Ok(Some(line)) => found.extend_from_slice(line),
-                Ok(None) => break,
-                Err(_) => {
-                    assert_eq!(lines.len(), MAX_LINE);
-                    found.extend(lines.into_rest());
+            match line::unit(waiting.bytes(), MAX_LINE) {
+                Unit::Whole(length) => found.extend(waiting.take(length)),
+                Unit::Partial(_) => break,
+                Unit::TooLong => {
+                    assert_eq!(waiting.bytes().len(), MAX_LINE);
+                    found.extend(waiting.into_rest());
                     assert!(data.starts_with(&found));
                     return;
                 }
@@ -32,7 +33,7 @@ pub(crate) fn check_lines(data: &[u8]) {
             assert!(found.ends_with(b"\n"));
         }
     }
-    found.extend(lines.into_rest());
+    found.extend(waiting.into_rest());
     assert_eq!(found, data);
 }
 
