@@ -3,7 +3,7 @@
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
-use crate::line::{text, without_end, word};
+use crate::line::{after_word, is_blank, text, without_end, word};
 use crate::{Class, Effect, Greeting, Offer, Policy, Protocol, Reply, Sentence, Snooper, Verdict, switch};
 
 /// The row of SMTP. Its greeting is LMTP's as well, and the words of both are understood.
@@ -28,6 +28,10 @@ struct Smtp {
     reply: Expected,
     /// The line of the EHLO reply that is not yet known to be the last.
     held: Vec<u8>,
+    /// How many of its lines the client hears, the one held back among them.
+    kept: usize,
+    /// The offer stands in it already.
+    offered: bool,
 }
 
 /// The reply that is owed.
@@ -59,6 +63,7 @@ impl Snooper for Smtp {
         let verb = word(text).0;
         let is = |wanted: &[&[u8]]| wanted.iter().any(|one| verb.eq_ignore_ascii_case(one));
         self.reply = if is(&[b"EHLO", b"LHLO"]) { Expected::Name } else { Expected::Plain };
+        (self.kept, self.offered) = (0, false);
         if is(&[b"EHLO", b"LHLO"]) || (is(&[b"HELO"]) && !self.policy.strict) {
             Verdict::Forward(Effect::SetsState)
         } else if is(&[b"NOOP", b"QUIT"]) || (is(LENIENT) && !self.policy.strict) {
@@ -115,14 +120,22 @@ impl Snooper for Smtp {
 
 impl Smtp {
     fn capability(&mut self, line: &[u8], out: &mut Vec<u8>) {
-        let keyword = without_end(line).get(4..).unwrap_or_default();
-        let is = |name: &[u8]| word(keyword).0.eq_ignore_ascii_case(name);
-        let offers = is(b"STARTTLS");
-        self.server_offers |= offers;
-        let dropped =
-            if offers { self.policy.offer != Offer::Leave } else { self.policy.strict && offers_auth(keyword) };
-        if !dropped {
+        let keyword = without_end(line).get(4..).unwrap_or_default().trim_ascii_start();
+        if !self.drops(keyword) {
             self.hold(line, out);
+        }
+    }
+
+    /// Whether the client shall not hear of this capability. An offer of the server's own keeps its place, once.
+    fn drops(&mut self, keyword: &[u8]) -> bool {
+        if after_word(keyword, b"STARTTLS").is_none() {
+            return self.policy.strict && offers_auth(keyword);
+        }
+        self.server_offers = true;
+        match self.policy.offer {
+            Offer::Add => core::mem::replace(&mut self.offered, true),
+            Offer::Leave => false,
+            Offer::Remove => true,
         }
     }
 
@@ -130,6 +143,7 @@ impl Smtp {
     fn hold(&mut self, line: &[u8], out: &mut Vec<u8>) {
         self.release(b'-', out);
         self.held.extend_from_slice(line);
+        self.kept += 1;
     }
 
     fn release(&mut self, separator: u8, out: &mut Vec<u8>) {
@@ -145,13 +159,17 @@ impl Smtp {
         self.held.clear();
     }
 
+    /// The offer stands before the last line: monitors and small clients look for the dash behind its code. Only the
+    /// server's name cannot stand behind it (RFC 5321 section 4.1.1.1).
     fn finish_capabilities(&mut self, out: &mut Vec<u8>) {
-        if self.policy.offer == Offer::Add {
+        let offers = self.policy.offer == Offer::Add && !self.offered;
+        if offers && self.kept == 1 {
             self.release(b'-', out);
             out.extend_from_slice(b"250 STARTTLS\r\n");
-        } else {
-            self.release(b' ', out);
+            return;
         }
+        out.extend_from_slice(if offers { b"250-STARTTLS\r\n" } else { b"" });
+        self.release(b' ', out);
     }
 }
 
@@ -160,8 +178,8 @@ fn greets(first_line: &[u8]) -> bool {
 }
 
 fn snooper(policy: Policy) -> Box<dyn Snooper> {
-    let held = Vec::new();
-    Box::new(Smtp { policy, introduced: false, server_offers: false, reply: Expected::Plain, held })
+    let (reply, held) = (Expected::Plain, Vec::new());
+    Box::new(Smtp { policy, introduced: false, server_offers: false, reply, held, kept: 0, offered: false })
 }
 
 /// Whether further lines of the same reply follow (RFC 5321 section 4.2.1).
@@ -172,7 +190,7 @@ fn goes_on(line: &[u8]) -> bool {
 /// `AUTH` as in RFC 4954, or `AUTH=` as old clients want it.
 fn offers_auth(keyword: &[u8]) -> bool {
     let Some((head, tail)) = keyword.split_at_checked(4) else { return false };
-    head.eq_ignore_ascii_case(b"AUTH") && matches!(tail.first(), None | Some(b' ' | b'='))
+    head.eq_ignore_ascii_case(b"AUTH") && tail.first().is_none_or(|byte| is_blank(*byte) || *byte == b'=')
 }
 
 /// Opening words besides EHLO, HELO, LHLO, NOOP and QUIT; not under `--require-tls` (RFC 3207 section 4).

@@ -12,7 +12,7 @@ fn the_demonstration_delivers_a_mail_behind_starttls() {
     let told = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{said}{told}");
     let (plaintext, tls) = said.split_once("--- TLSv1_3 X25519MLKEM768").expect("a line between the two parts");
-    assert!(plaintext.contains("plaintext S: 250 STARTTLS\n"), "{said}");
+    assert!(plaintext.contains("plaintext S: 250-STARTTLS\n"), "{said}");
     assert!(!plaintext.contains("TLS       "), "{said}");
     assert!(!tls.contains("plaintext"), "{said}");
     assert!(!tls.contains("STARTTLS"), "the offer is not made twice: {said}");

@@ -241,7 +241,8 @@ fn opened(port: u16) -> Peer {
     let mut peer = Peer::connect(port);
     peer.hears_code("220");
     peer.says("EHLO laptop\r\n");
-    peer.hears_code("250 STARTTLS");
+    peer.hears_line_with("250-STARTTLS");
+    peer.hears_code("250");
     peer
 }
 

@@ -182,7 +182,7 @@ impl Session {
         self.client.says("EHLO laptop\r\n");
         server.hears("EHLO laptop\r\n");
         server.says("250-mx.example\r\n250 PIPELINING\r\n");
-        self.client.hears("250-mx.example\r\n250-PIPELINING\r\n250 STARTTLS\r\n");
+        self.client.hears("250-mx.example\r\n250-STARTTLS\r\n250 PIPELINING\r\n");
         server
     }
 
