@@ -15,6 +15,7 @@ use starttls_protocols::session::{Limit, Order, Session};
 
 mod backend;
 mod carry;
+mod failure;
 mod listen;
 mod proxy;
 mod reactor;

@@ -1,15 +1,15 @@
 //! The switch over real descriptors: the client's handshake, and the server that comes after it.
 
-use std::io;
 use std::time::Instant;
 
 use starttls_protocols::PROTOCOLS;
 
+use super::failure::NoTls;
 use super::reactor::Who;
 use super::{Next, Relay};
 use crate::config::Inside;
-use crate::message::{self, Error, Quoted, Reason};
-use crate::tls::{Facts, Leg, about_certificate};
+use crate::message::{self, Error};
+use crate::tls::{Facts, Leg, is_no_tls};
 use crate::window::Ask;
 use starttls_protocols::session::Surplus;
 
@@ -45,33 +45,31 @@ impl Relay<'_> {
     /// TLS with the client. False if there is none.
     pub(super) fn shake_hands(&mut self, surplus: Surplus, until: Instant) -> Result<bool, Error> {
         let leg = self.client_leg()?;
-        let shaken = match self.client.begin_tls(leg, surplus) {
-            Ok(()) => self.handshake(Who::Client, until)?,
-            Err(why) => Err(why),
-        };
-        match &shaken {
-            Ok(()) => self.report.handshake_done(self.facts()),
-            Err(why) => self.handshake_failed(why),
+        let begun = self.client.begin_tls(leg, surplus).map_err(NoTls::from);
+        match begun.and_then(|()| self.handshake(Who::Client, until)) {
+            Ok(()) => {
+                self.report.handshake_done(self.facts());
+                Ok(true)
+            }
+            Err(why) => {
+                self.handshake_failed(&why.unless_fatal()?);
+                Ok(false)
+            }
         }
-        Ok(shaken.is_ok())
     }
 
-    /// `Ok(Err)` is the reason why there is no TLS, `TimedOut` among them.
-    pub(super) fn handshake(&mut self, who: Who, until: Instant) -> Result<io::Result<()>, Error> {
+    pub(super) fn handshake(&mut self, who: Who, until: Instant) -> Result<(), NoTls> {
         loop {
             let side = if who == Who::Client { Some(&mut self.client) } else { self.backend.as_mut() };
-            let Some(side) = side else { return Ok(Err(io::ErrorKind::NotConnected.into())) };
-            let over = match side.handshake() {
-                Ok(over) => over,
-                Err(why) => return Ok(Err(why)),
-            };
+            let side = side.ok_or_else(NoTls::closed)?;
+            let over = side.handshake()?;
             // A client's Finished gets no answer, nor does half a flight; what the client says next waits for us.
             side.acknowledge();
             if over {
-                return Ok(Ok(()));
+                return Ok(());
             }
             if !self.wait(Some(until))? {
-                return Ok(Err(io::ErrorKind::TimedOut.into()));
+                return Err(NoTls::timeout());
             }
         }
     }
@@ -84,22 +82,22 @@ impl Relay<'_> {
         }
     }
 
-    pub(super) fn handshake_failed(&mut self, why: &io::Error) {
+    pub(super) fn handshake_failed(&mut self, why: &NoTls) {
         let client = &self.report.client;
         let received = self.client.tls().map_or(0, Leg::received);
         message::warning(
             self.config.verbosity,
-            match why.kind() {
-                _ if crate::tls::is_no_tls(why) && self.config.implicit => {
+            match why {
+                NoTls::Failed(why) if is_no_tls(why) && self.config.implicit => {
                     format!("{client} sent {received} bytes of plaintext in place of TLS")
                 }
-                _ if crate::tls::is_no_tls(why) => {
+                NoTls::Failed(why) if is_no_tls(why) => {
                     format!("{client} sent {received} bytes of plaintext behind STARTTLS")
                 }
-                _ => format!("TLS handshake with {client} failed: {}", Why(why)),
+                _ => format!("TLS handshake with {client} failed: {why}"),
             },
         );
-        self.report.handshake_failed(why.kind() == io::ErrorKind::TimedOut);
+        self.report.handshake_failed(why.is_timeout());
     }
 
     /// Begins the server that is told of TLS.
@@ -113,21 +111,5 @@ impl Relay<'_> {
 
     pub(super) fn facts(&self) -> Option<Facts> {
         self.client.tls().and_then(Leg::facts)
-    }
-}
-
-/// A reason from below TLS or from within, without Rust's wrapping.
-pub(super) struct Why<'a>(pub(super) &'a io::Error);
-
-impl std::fmt::Display for Why<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let text = match (about_certificate(self.0), self.0.kind()) {
-            (Some(why), _) => why,
-            (None, io::ErrorKind::TimedOut) => "it took too long".into(),
-            (None, io::ErrorKind::UnexpectedEof) => "the connection was closed".into(),
-            (None, _) if self.0.raw_os_error().is_some() => Reason(self.0).to_string(),
-            (None, _) => self.0.to_string(),
-        };
-        write!(f, "{}", Quoted(text.as_bytes()))
     }
 }

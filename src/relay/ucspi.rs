@@ -4,8 +4,8 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::time::Instant;
 
+use super::failure::NoTls;
 use super::reactor::Who;
-use super::switch::Why;
 use super::{Next, PIECE, Relay};
 use crate::message::{self, Error};
 use crate::proxy::Tls;
@@ -29,7 +29,7 @@ impl Relay<'_> {
         self.reactor.deregister(&self.client);
         // Shared with the one who reads from it now.
         self.client.set_nonblocking(false)?;
-        match self.ask_for_tls(ends.control, until)? {
+        match self.ask_for_tls(ends.control, until) {
             Ok(told) => {
                 self.client = Side::new(ends.input, ends.output);
                 self.client.set_nonblocking(true)?;
@@ -39,9 +39,10 @@ impl Relay<'_> {
                 Ok(None)
             }
             Err(why) => {
-                let what = format!("TLS handshake with {} failed: {}", self.report.client, Why(&why));
+                let why = why.unless_fatal()?;
+                let what = format!("TLS handshake with {} failed: {why}", self.report.client);
                 message::warning(self.config.verbosity, what);
-                self.report.handshake_failed(why.kind() == io::ErrorKind::TimedOut);
+                self.report.handshake_failed(why.is_timeout());
                 // Nobody else reads from it any more, and it is ours to close.
                 self.client.set_nonblocking(true)?;
                 self.reactor.register(Who::Client, &self.client)?;
@@ -52,7 +53,7 @@ impl Relay<'_> {
 
     /// `Y`, and what is told then, to its end: two NULs, or the end of the control socket, whichever comes first;
     /// servers differ.
-    fn ask_for_tls(&mut self, control: OwnedFd, until: Instant) -> Result<io::Result<Told>, Error> {
+    fn ask_for_tls(&mut self, control: OwnedFd, until: Instant) -> Result<Told, NoTls> {
         self.speak_over(control)?;
         self.tell_backend(&[START_AND_TELL]);
         let mut told = Told::default();
@@ -60,17 +61,17 @@ impl Relay<'_> {
         let outcome = loop {
             let room = told.room().min(PIECE);
             if room == 0 {
-                break Err(io::Error::other("too much was told of it"));
+                break Err(io::Error::other("too much was told of it").into());
             }
-            match self.read_backend(buffer.get_mut(..room).unwrap_or_default(), until)? {
+            match self.read_backend(buffer.get_mut(..room).unwrap_or_default(), until) {
                 Ok(count) if told.hears(buffer.get(..count).unwrap_or_default()) => break Ok(told),
                 Ok(_) => {}
-                Err(why) if why.kind() == io::ErrorKind::UnexpectedEof && !told.is_empty() => break Ok(told),
+                Err(why) if why.is_closed() && !told.is_empty() => break Ok(told),
                 Err(why) => break Err(why),
             }
         };
         self.drop_backend();
-        Ok(outcome)
+        outcome
     }
 
     /// `--ucspi-tls`: prog speaks to the client itself until it asks for TLS, and through two pipes from then on. False

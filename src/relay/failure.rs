@@ -1,0 +1,95 @@
+//! Why there is no TLS with a peer. Whether a session may go on in plaintext hangs on it (law 8), so it is a type.
+
+use std::fmt::{self, Display};
+use std::io;
+
+use starttls_protocols::session::Refusal;
+
+use crate::message::{Error, Quoted, Reason};
+use crate::tls::about_certificate;
+
+/// Why there is no TLS with a peer.
+#[derive(Debug)]
+#[must_use]
+pub(super) enum NoTls {
+    /// The keeper refused what it takes, and has said why.
+    Told,
+    /// The peer turned the request for STARTTLS down, or made it impossible.
+    Refused(Refusal),
+    /// The connection or TLS itself failed.
+    Failed(io::Error),
+    /// The session cannot go on.
+    Fatal(Error),
+}
+
+impl NoTls {
+    /// The peer is gone, or was never there.
+    pub(super) fn closed() -> Self {
+        Self::Failed(io::ErrorKind::UnexpectedEof.into())
+    }
+
+    /// A limit passed.
+    pub(super) fn timeout() -> Self {
+        Self::Failed(io::ErrorKind::TimedOut.into())
+    }
+
+    /// Whether a limit passed.
+    pub(super) fn is_timeout(&self) -> bool {
+        matches!(self, Self::Failed(why) if why.kind() == io::ErrorKind::TimedOut)
+    }
+
+    /// Whether the peer is gone.
+    pub(super) fn is_closed(&self) -> bool {
+        matches!(self, Self::Failed(why) if why.kind() == io::ErrorKind::UnexpectedEof)
+    }
+
+    /// Passes on what ends the session.
+    ///
+    /// # Errors
+    /// What ends the session.
+    pub(super) fn unless_fatal(self) -> Result<Self, Error> {
+        if let Self::Fatal(why) = self { Err(why) } else { Ok(self) }
+    }
+}
+
+impl From<Error> for NoTls {
+    fn from(why: Error) -> Self {
+        Self::Fatal(why)
+    }
+}
+
+impl From<io::Error> for NoTls {
+    fn from(why: io::Error) -> Self {
+        Self::Failed(why)
+    }
+}
+
+impl Display for NoTls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Told => Ok(()),
+            Self::Refused(Refusal::NotOffered(line)) => write!(f, "it offers no TLS: {}", Quoted(line)),
+            Self::Refused(Refusal::Greeting(line)) => write!(f, "it will not serve: {}", Quoted(line)),
+            Self::Refused(Refusal::Behind(count)) => write!(f, "it sent {count} bytes of plaintext behind a reply"),
+            Self::Refused(Refusal::TooLong) => f.write_str("it sent a line that is too long"),
+            Self::Failed(why) => Why(why).fmt(f),
+            Self::Fatal(why) => why.fmt(f),
+        }
+    }
+}
+
+/// A reason from below TLS or from within, without Rust's wrapping.
+struct Why<'a>(&'a io::Error);
+
+impl Display for Why<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = match (about_certificate(self.0), self.0.kind()) {
+            (Some(why), _) => why,
+            (None, io::ErrorKind::TimedOut) => "it took too long".into(),
+            (None, io::ErrorKind::UnexpectedEof) => "the connection was closed".into(),
+            (None, _) if self.0.raw_os_error().is_some() => Reason(self.0).to_string(),
+            (None, _) => self.0.to_string(),
+        };
+        write!(f, "{}", Quoted(text.as_bytes()))
+    }
+}
