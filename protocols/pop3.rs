@@ -1,4 +1,4 @@
-//! POP3 (RFC 1939) with CAPA (RFC 2449), STLS (RFC 2595 section 4) and LANG (RFC 6856).
+//! POP3 (RFC 1939) with CAPA (RFC 2449), AUTH (RFC 5034), STLS (RFC 2595 section 4) and LANG (RFC 6856).
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -28,6 +28,8 @@ enum Expected {
     List,
     /// A list of capabilities, likewise.
     Capabilities,
+    /// A list of mechanisms, likewise.
+    Mechanisms,
 }
 
 impl Snooper for Pop3 {
@@ -37,7 +39,8 @@ impl Snooper for Pop3 {
         if !line.starts_with(b"+OK") {
             return Greeting::Refuses;
         }
-        if self.policy.strict {
+        // Who says APOP with it does so before TLS, or inside: to a fresh server, which has another.
+        if self.policy.strict || self.policy.offer == Offer::Add {
             while remove_timestamp(out, start) {}
         }
         Greeting::Open
@@ -55,6 +58,7 @@ impl Snooper for Pop3 {
             Some(argument) if argument.trim_ascii().is_empty() => return Verdict::Unknown,
             Some(_) => (Expected::Line, Effect::SetsState),
             None if is(b"CAPA") => (Expected::Capabilities, Effect::None),
+            None if is_bare_auth(text) => (Expected::Mechanisms, Effect::None),
             None if is(b"NOOP") || is(b"QUIT") => (Expected::Line, Effect::None),
             None => return Verdict::Unknown,
         };
@@ -67,7 +71,7 @@ impl Snooper for Pop3 {
             return self.list(line, out);
         }
         let class = line.first().copied().unwrap_or_default();
-        self.in_list = self.reply != Expected::Line && class == b'+';
+        self.in_list = self.reply != Expected::Line && is_ok(line);
         let makes_list = self.policy.offer == Offer::Add || self.policy.inside;
         if self.reply == Expected::Capabilities && !self.in_list && makes_list {
             self.make_list(out);
@@ -100,19 +104,29 @@ impl Pop3 {
     /// Takes a line of a list. Its end is a line with nothing but a dot; a dot of the list itself is doubled
     /// (RFC 1939 section 3).
     fn list(&mut self, line: &[u8], out: &mut Vec<u8>) -> Reply {
-        let capabilities = self.reply == Expected::Capabilities;
         self.in_list = without_end(line) != b".";
-        if self.in_list && capabilities && self.drops(without_end(line)) {
+        if self.in_list {
+            if !self.drops(without_end(line)) {
+                out.extend_from_slice(line);
+            }
             return Reply::More;
         }
-        if !self.in_list && capabilities && self.policy.offer == Offer::Add {
+        if self.reply == Expected::Capabilities && self.policy.offer == Offer::Add {
             out.extend_from_slice(b"STLS\r\n");
         }
         out.extend_from_slice(line);
-        if self.in_list { Reply::More } else { Reply::Done(Class(b'+')) }
+        Reply::Done(Class(b'+'))
     }
 
-    fn drops(&mut self, capability: &[u8]) -> bool {
+    fn drops(&mut self, entry: &[u8]) -> bool {
+        match self.reply {
+            Expected::Capabilities => self.drops_capability(entry),
+            Expected::Mechanisms => self.policy.strict,
+            Expected::List | Expected::Line => false,
+        }
+    }
+
+    fn drops_capability(&mut self, capability: &[u8]) -> bool {
         let is = |word: &[u8]| after_word(capability, word).is_some();
         let offers = is(b"STLS");
         self.server_offers |= offers;
@@ -129,8 +143,19 @@ impl Pop3 {
     }
 }
 
-/// Takes one APOP timestamp, `<...>`, and the space before it out of the greeting: it would invite the client to
-/// authenticate before TLS (RFC 1939 section 7). False if there is none.
+/// An `AUTH` that names no mechanism asks which there are, as clients older than CAPA do. Where blanks follow, a server
+/// may see a mechanism without a name: it answers -ERR, which is as long as any.
+fn is_bare_auth(text: &[u8]) -> bool {
+    after_word(text, b"AUTH").is_some_and(|argument| argument.trim_ascii().is_empty())
+}
+
+/// Anything else that begins with `+` is a challenge (RFC 5034 section 4).
+fn is_ok(line: &[u8]) -> bool {
+    line.get(..3).is_some_and(|sign| sign.eq_ignore_ascii_case(b"+OK"))
+}
+
+/// Takes one APOP timestamp, `<...>` (RFC 1939 section 7), and the space before it out of the greeting. False if there
+/// is none.
 fn remove_timestamp(out: &mut Vec<u8>, from: usize) -> bool {
     let greeting = out.get(from..).unwrap_or_default();
     let Some(open) = memchr::memchr(b'<', greeting) else { return false };
