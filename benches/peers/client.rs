@@ -13,6 +13,10 @@ use rustls::{ClientConfig, ClientConnection, StreamOwned};
 pub struct Client {
     /// `None` stays in plaintext.
     pub tls: Option<Arc<ClientConfig>>,
+    /// TLS from the first byte, without STARTTLS.
+    pub at_once: bool,
+    /// Nagle's algorithm is left on, as in smtplib, swaks and msmtp.
+    pub nagle: bool,
     /// Bytes of the message.
     pub size: usize,
 }
@@ -54,18 +58,26 @@ impl Client {
     /// A session up to the greeting.
     pub fn open(&self, server: SocketAddr) -> io::Result<Held> {
         let stream = TcpStream::connect(server)?;
-        stream.set_nodelay(true)?;
+        stream.set_nodelay(!self.nagle)?;
         stream.set_read_timeout(Some(PATIENCE))?;
         let mut held = Held { stream: Stream::Plain(stream), line: Vec::new() };
+        if let Some(config) = self.tls.as_ref().filter(|_| self.at_once) {
+            held = held.upgrade(config)?;
+        }
         held.reply()?;
         Ok(held)
+    }
+
+    /// The same client with Nagle's algorithm left on.
+    pub fn with_nagle(&self) -> Self {
+        Self { nagle: true, ..self.clone() }
     }
 
     /// A session up to the reply to MAIL.
     pub fn hold(&self, server: SocketAddr) -> io::Result<Held> {
         let mut held = self.open(server)?;
         held.say(b"EHLO bench.example\r\n")?;
-        if let Some(config) = &self.tls {
+        if let Some(config) = self.tls.as_ref().filter(|_| !self.at_once) {
             held.say(b"STARTTLS\r\n")?;
             held = held.upgrade(config)?;
             held.say(b"EHLO bench.example\r\n")?;

@@ -27,12 +27,13 @@ mod measure;
 mod options;
 mod report;
 mod server;
+mod sessions;
 mod stack;
 
 use client::{Client, Way};
-use measure::{Bulk, Sessions};
+use measure::Bulk;
 use options::Options;
-use report::{Report, median, milliseconds, ms, quantile};
+use report::{Report, median, milliseconds, ms};
 use stack::{Kit, Stack};
 
 fn main() -> ExitCode {
@@ -79,7 +80,9 @@ struct Bench {
     kit: Kit,
     plain: Client,
     tls: Client,
-    /// The same with X25519MLKEM768.
+    /// The same from the first byte.
+    implicit: Client,
+    /// With X25519MLKEM768.
     hybrid: Client,
     served: Arc<ServerConfig>,
 }
@@ -113,8 +116,9 @@ impl Bench {
             kit.compare(other);
         }
         let size = options.size;
-        let client = |tls| Client { tls, size };
-        Self { options, kit, plain: client(None), tls: client(tls), hybrid: client(hybrid), served }
+        let client = |tls| Client { tls, at_once: false, nagle: false, size };
+        let implicit = Client { at_once: true, ..client(tls.clone()) };
+        Self { options, kit, plain: client(None), tls: client(tls), implicit, hybrid: client(hybrid), served }
     }
 
     fn write_head(&self, report: &mut Report) {
@@ -122,7 +126,7 @@ impl Bench {
         report.say(&format!("\n{}. Key ECDSA P-256, group X25519 unless said otherwise.", report::machine()));
         report.say(&format!(
             "Sessions: {rounds} rounds of {sessions}, {concurrency} at a time, a message of {size} bytes. All stacks \
-             run in every round; ratios are medians of the rounds' ratios."
+             run in every round, in another order each time; ratios are medians of the rounds' ratios."
         ));
         report.heading("The floor");
         let handshake = |client: &Client| floor::handshake(client.tls.as_ref().expect("TLS"), &self.served);
@@ -134,78 +138,11 @@ impl Bench {
         ]);
     }
 
-    /// Target 1: the price of one session.
-    fn sessions(&self, report: &mut Report) {
-        let cases = self.cases();
-        let mut rounds: Vec<Vec<Sessions>> = Vec::new();
-        for round in 0..=self.options.rounds {
-            // The first round warms up.
-            let count = if round == 0 { 3 } else { self.options.sessions };
-            let concurrency = self.options.concurrency;
-            let one = |(_, stack, client): &(String, Stack, &Client)| {
-                measure::sessions(&self.kit, *stack, client, count, concurrency)
-            };
-            rounds.push(cases.iter().map(one).collect());
-        }
-        rounds.remove(0);
-        let cpu = |round: &[Sessions], at: usize| milliseconds(round[at].cpu);
-        let added = |round: &[Sessions], at: usize| cpu(round, at) - cpu(round, 0);
-        let took = |at: usize, share| {
-            quantile(rounds.iter().flat_map(|round| &round[at].took).map(|one| milliseconds(*one)), share)
-        };
-        let ours = cases.iter().position(|(name, ..)| name.starts_with(OURS_TLS)).unwrap_or(0);
-        let mut table = vec![row(["One session", "CPU, ms", "added", "ours/its", "p50, ms", "added", "p95, ms"])];
-        let mut chart = Vec::new();
-        for (at, (name, stack, client)) in cases.iter().enumerate() {
-            let more = median(rounds.iter().map(|round| added(round, at)));
-            let ratio = median(
-                rounds.iter().map(|round| added(round, if client.tls.is_some() { ours } else { 1 }) / added(round, at)),
-            );
-            let ratio = if stack.needs().is_some() || *stack == Stack::Other { ms(ratio) } else { String::new() };
-            table.push(vec![
-                client.tls.as_ref().map_or(name.clone(), |_| format!("{name}, {}", self.facts(*stack, client))),
-                ms(median(rounds.iter().map(|round| cpu(round, at)))),
-                if at == 0 { String::new() } else { ms(more) },
-                ratio,
-                ms(took(at, 0.5)),
-                if at == 0 { String::new() } else { ms(took(at, 0.5) - took(0, 0.5)) },
-                ms(took(at, 0.95)),
-            ]);
-            if at > 0 {
-                chart.push((name.clone(), more));
-            }
-        }
-        report.heading("One session");
-        report.say("CPU of all processes of the server's side; `added` is over the bare server of the same round.\n");
-        report.table(&table);
-        report.chart("CPU that one session adds, ms", chart);
-    }
-
-    fn cases(&self) -> Vec<(String, Stack, &Client)> {
-        let mut cases = vec![
-            (Stack::Bare.name().into(), Stack::Bare, &self.plain),
-            ("starttls-wrapper, plaintext".into(), Stack::Respawn, &self.plain),
-            (OURS_TLS.into(), Stack::Respawn, &self.tls),
-            ("starttls-wrapper --respawn, hybrid group".into(), Stack::Respawn, &self.hybrid),
-            (Stack::Backend.name().into(), Stack::Backend, &self.tls),
-        ];
-        if self.kit.other.is_some() {
-            cases.push(("the other build, plaintext".into(), Stack::Other, &self.plain));
-            cases.push((Stack::Other.name().into(), Stack::Other, &self.tls));
-        }
-        cases.extend(self.peers().map(|stack| (stack.name().into(), stack, &self.tls)));
-        cases
-    }
-
     /// Those that are installed; none where two builds of this program are compared.
     fn peers(&self) -> impl Iterator<Item = Stack> + use<> {
         let compared = self.kit.other.is_some();
         let installed = move |stack: &Stack| !compared && stack.needs().is_some_and(stack::is_installed);
         [Stack::Stunnel, Stack::Tlswrapper].into_iter().filter(installed)
-    }
-
-    fn facts(&self, stack: Stack, client: &Client) -> String {
-        measure::facts(&self.kit, stack, client)
     }
 
     /// Target 2: bulk.

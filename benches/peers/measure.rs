@@ -21,6 +21,8 @@ pub struct Sessions {
     pub cpu: Duration,
     /// How long each took, in order.
     pub took: Vec<Duration>,
+    /// The same with a client that leaves Nagle's algorithm on.
+    pub took_with_nagle: Vec<Duration>,
 }
 
 /// What one transfer came to.
@@ -32,11 +34,20 @@ pub struct Bulk {
     pub rate: f64,
 }
 
-/// So many sessions, so many of them at a time.
+/// So many sessions, so many of them at a time; and a third as many of a client that leaves Nagle's algorithm on, for
+/// their latency.
 pub fn sessions(kit: &Kit, stack: Stack, client: &Client, count: usize, concurrency: usize) -> Sessions {
     let start = stack.start(kit).end();
     let running = stack.start(kit);
-    let address = running.address;
+    let took = durations(stack, running.address, client, count, concurrency);
+    let cpu = running.end().saturating_sub(start) / count as u32;
+    let running = stack.start(kit);
+    let took_with_nagle = durations(stack, running.address, &client.with_nagle(), count.div_ceil(3), concurrency);
+    running.end();
+    Sessions { cpu, took, took_with_nagle }
+}
+
+fn durations(stack: Stack, address: SocketAddr, client: &Client, count: usize, concurrency: usize) -> Vec<Duration> {
     let left = AtomicUsize::new(count);
     let took = Mutex::new(Vec::with_capacity(count));
     std::thread::scope(|scope| {
@@ -50,10 +61,9 @@ pub fn sessions(kit: &Kit, stack: Stack, client: &Client, count: usize, concurre
             });
         }
     });
-    let cpu = running.end().saturating_sub(start) / count as u32;
     let mut took = took.into_inner().expect("no panic");
     took.sort();
-    Sessions { cpu, took }
+    took
 }
 
 /// One transfer.
@@ -147,7 +157,7 @@ pub fn facts(kit: &Kit, stack: Stack, client: &Client) -> String {
 
 /// KiB (PSS) of all processes but the super-server and the server.
 fn memory(kit: &Kit, running: &Running) -> f64 {
-    account::memory(running.pid(), &[&kit.server, &program("tcpserver")])
+    account::memory(running.pid(), &[&kit.server, &kit.dynamic_server, &program("tcpserver")])
 }
 
 fn hold(stack: Stack, client: &Client, address: SocketAddr, count: usize) -> Vec<Held> {

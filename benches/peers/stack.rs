@@ -14,8 +14,16 @@ use crate::{account, instructions};
 pub enum Stack {
     /// The super-server and the server, nothing between them.
     Bare,
+    /// The same with a server that is linked dynamically.
+    BareDynamic,
     /// This program, TLS ends in it.
     Respawn,
+    /// The same with a server that is linked dynamically.
+    RespawnDynamic,
+    /// Another copy of this program, as [`Stack::Respawn`]: what differs between the two is noise.
+    Twin,
+    /// This program, TLS from the first byte.
+    Implicit,
     /// This program, TLS goes on to a TLS server.
     Backend,
     /// Another build of this program, as [`Stack::Respawn`].
@@ -32,13 +40,17 @@ pub enum Stack {
 pub struct Kit {
     /// Everything made for the run, removed at its end.
     pub directory: PathBuf,
-    /// The server, compiled.
+    /// The server, compiled, and linked statically as small servers of this field are.
     pub server: PathBuf,
+    /// The same, linked dynamically as a distribution's are.
+    pub dynamic_server: PathBuf,
     /// The program that does nothing, compiled.
     pub empty: PathBuf,
     /// This program, copied as install(1) would: what the linker wrote lies in smaller pieces in the page cache, which
     /// makes a start a tenth dearer.
     pub wrapper: PathBuf,
+    /// The same once more.
+    pub twin: PathBuf,
     /// Another build of this program (`--against`), copied too.
     pub other: Option<PathBuf>,
     /// The TLS server that [`Stack::Backend`] uses.
@@ -58,7 +70,11 @@ impl Stack {
     pub fn name(self) -> &'static str {
         match self {
             Self::Bare => "bare server",
+            Self::BareDynamic => "bare server, dynamic",
             Self::Respawn => "starttls-wrapper --respawn",
+            Self::RespawnDynamic => "starttls-wrapper --respawn, dynamic server",
+            Self::Twin => "starttls-wrapper --respawn, a second copy",
+            Self::Implicit => "starttls-wrapper --implicit",
             Self::Backend => "starttls-wrapper host port",
             Self::Other => "the other build --respawn",
             Self::Counted => "starttls-wrapper under callgrind",
@@ -72,7 +88,19 @@ impl Stack {
         match self {
             Self::Stunnel => Some("stunnel4"),
             Self::Tlswrapper => Some("tlswrapper"),
-            Self::Bare | Self::Respawn | Self::Backend | Self::Other | Self::Counted => None,
+            _ => None,
+        }
+    }
+
+    /// The bare server that it adds to.
+    pub fn floor(self) -> Self {
+        if self == Self::RespawnDynamic { Self::BareDynamic } else { Self::Bare }
+    }
+
+    fn server(self, kit: &Kit) -> &Path {
+        match self {
+            Self::BareDynamic | Self::RespawnDynamic => &kit.dynamic_server,
+            _ => &kit.server,
         }
     }
 
@@ -88,7 +116,9 @@ impl Stack {
         command.args(["-1", "-D", "-H", "-R", "-l0", "-b1024", "-c4096", "127.0.0.1", "0"]);
         command.env("KEYFILE", kit.path("key.pem")).env("CERTFILE", kit.path("cert.pem"));
         match self {
-            Self::Respawn => command.arg(&kit.wrapper).arg("--respawn"),
+            Self::Respawn | Self::RespawnDynamic => command.arg(&kit.wrapper).arg("--respawn"),
+            Self::Twin => command.arg(&kit.twin).arg("--respawn"),
+            Self::Implicit => command.arg(&kit.wrapper).arg("--implicit"),
             Self::Other => command.args(&kit.other).arg("--respawn"),
             Self::Counted => {
                 command.args(["prlimit", instructions::DESCRIPTORS, "valgrind"]).args(instructions::callgrind(kit));
@@ -103,9 +133,9 @@ impl Stack {
             Self::Tlswrapper => {
                 command.args(["tlswrapper", "-n", "-f"]).arg(kit.path("both.pem")).arg("tlswrapper-smtp")
             }
-            Self::Bare | Self::Stunnel => &mut command,
+            Self::Bare | Self::BareDynamic | Self::Stunnel => &mut command,
         };
-        let mut child = command.arg(&kit.server).stdout(Stdio::piped()).spawn().expect("tcpserver");
+        let mut child = command.arg(self.server(kit)).stdout(Stdio::piped()).spawn().expect("tcpserver");
         let mut port = String::new();
         BufReader::new(child.stdout.take().expect("piped")).read_line(&mut port).expect("tcpserver tells its port");
         let port: u16 = port.trim().parse().expect("tcpserver tells its port");
@@ -140,13 +170,27 @@ impl Kit {
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/peers");
         let server = directory.join("server");
         compile(&source.join("server.rs"), &server, &["-Ctarget-feature=+crt-static", "-Crelocation-model=static"]);
+        let dynamic_server = directory.join("dynamic-server");
+        compile(&source.join("server.rs"), &dynamic_server, &["-Ctarget-feature=-crt-static"]);
         let empty = directory.join("empty");
         let alone =
             ["-Clink-arg=-nostartfiles", "-Clink-arg=-nostdlib", "-Clink-arg=-static", "-Crelocation-model=static"];
         compile(&source.join("empty.rs"), &empty, &alone);
         let wrapper = directory.join("wrapper");
-        fs::copy(WRAPPER, &wrapper).expect("the program under test");
-        let kit = Self { directory, server, empty, wrapper, other: None, backend: ([127, 0, 0, 1], 0).into() };
+        let twin = directory.join("twin");
+        for copy in [&wrapper, &twin] {
+            fs::copy(WRAPPER, copy).expect("the program under test");
+        }
+        let kit = Self {
+            directory,
+            server,
+            dynamic_server,
+            empty,
+            wrapper,
+            twin,
+            other: None,
+            backend: ([127, 0, 0, 1], 0).into(),
+        };
         kit.make_certificate();
         kit
     }
