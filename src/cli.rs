@@ -10,7 +10,7 @@ use crate::config::{Backend, BackendTls, Config, Inside, Proxy};
 use crate::keys::Files;
 use crate::message::Error;
 use crate::names::{Level, Names};
-use crate::proxy::Version;
+use crate::proxy::{Said, Version};
 use crate::tls::ClientAuth;
 
 mod environment;
@@ -149,7 +149,7 @@ impl Options {
         config.authorities = environment::authorities(config.client_auth, env)?;
         config.proto = env("PROTO").map_or(config.proto, |proto| proto.to_string_lossy().into_owned());
         config.remote = environment::remote(&config.proto, env);
-        config.ends = environment::ends(&config.proto, env);
+        config.said = Said::read(&config.proto, env);
         config.ucspi = if self.ucspi_tls { None } else { environment::ucspi(env)? };
         Ok(config)
     }

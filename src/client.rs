@@ -72,7 +72,7 @@ impl Client {
     pub fn ends(&self) -> Option<Ends> {
         let client = SocketAddr::try_from(getpeername(&self.input).ok()??).ok()?;
         let server = SocketAddr::try_from(getsockname(&self.input).ok()?).ok()?;
-        Some(Ends { client, server })
+        Some(Ends::new(client, server))
     }
 }
 

@@ -10,7 +10,7 @@ use starttls_protocols::Protocol;
 use crate::address::Address;
 use crate::keys::{Authorities, Files};
 use crate::names::Names;
-use crate::proxy::{Ends, Version};
+use crate::proxy::{Said, Version};
 use crate::sandbox::Walls;
 use crate::tls::{ClientAuth, Lowest, Pin};
 
@@ -59,8 +59,8 @@ pub struct Config {
     pub proto: String,
     /// `${PROTO}REMOTEIP` and `${PROTO}REMOTEPORT`.
     pub remote: Option<String>,
-    /// The same with `${PROTO}LOCALIP` and `${PROTO}LOCALPORT`, if all are there.
-    pub ends: Option<Ends>,
+    /// The same, and `${PROTO}LOCALIP` and `${PROTO}LOCALPORT`, as far as they are there.
+    pub said: Said,
     /// `--proxy-protocol`.
     pub proxy: Option<Proxy>,
     /// `--accept-proxy`.
@@ -98,7 +98,7 @@ impl Default for Config {
             walls: Walls::default(),
             proto: "TCP".into(),
             remote: None,
-            ends: None,
+            said: Said::default(),
             proxy: None,
             accept_proxy: false,
             ucspi: None,

@@ -98,7 +98,7 @@ fn listen(
         Inside::Itself => "kept",
         Inside::Respawn | Inside::Backend(_) => "lost",
     };
-    let ends = config.ends.or_else(|| client.ends());
+    let ends = config.said.ends(client.ends());
     let report = Report::new(config.remote.clone(), ends, identity);
     let side = Side::new(client.input, client.output);
     let relay = Relay::new(config, window, side, Session::new(rules), report)?.with(ucspi);

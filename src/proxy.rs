@@ -1,14 +1,22 @@
 //! The PROXY protocol, versions 1 and 2 (haproxy `doc/proxy-protocol.txt`): who the client is, told by whoever stands
 //! before us, or told to the server behind us. The only door to proxy-header.
 //!
-//! Pure: bytes in, a header out, and back. A header is never looked for unless the administrator asked for it; then
-//! there must be one.
+//! Bytes in, a header out, and back; whoever has a descriptor hands in how it is read. A header is never looked for
+//! unless the administrator asked for it; then there must be one.
 
 use std::fmt::{self, Display};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
-use proxy_header::{ParseConfig, Protocol, ProxiedAddress, ProxyHeader, SslInfo, Tlv};
+use proxy_header::{ProxiedAddress, ProxyHeader, SslInfo, Tlv};
+
+use crate::message::Error;
+
+mod block;
+mod line;
+mod variables;
+
+pub use variables::{Said, Sets};
 
 /// The longest header in bytes. Version 1 is never longer than 107; of version 2 this is what nginx takes, and ten
 /// times what haproxy sends with everything it can tell.
@@ -27,6 +35,14 @@ pub struct Ends {
     pub client: SocketAddr,
     /// The one the client connected to.
     pub server: SocketAddr,
+}
+
+impl Ends {
+    /// Where a kernel or a header shows an IPv4 address as IPv6 (`::ffff:192.0.2.1`) it is IPv4.
+    pub fn new(client: SocketAddr, server: SocketAddr) -> Self {
+        let canonical = |end: SocketAddr| SocketAddr::new(end.ip().to_canonical(), end.port());
+        Self { client: canonical(client), server: canonical(server) }
+    }
 }
 
 /// Which form of the header is sent (`--proxy-protocol`).
@@ -110,6 +126,29 @@ fn missing_of_v2(seen: &[u8]) -> Result<usize, Malformed> {
     whole.checked_sub(seen.len()).ok_or(Malformed("there is something behind the PROXY header"))
 }
 
+/// Hears the header that must come first, and not a byte behind it: that is somebody else's to read. `hear` waits for
+/// bytes and says how many it brought, none at the end. `None` is a connection that ended before its first byte.
+///
+/// # Errors
+/// [`Error::Environment`] if there is no header, and what `hear` fails with.
+pub fn read(mut hear: impl FnMut(&mut [u8]) -> Result<usize, Error>) -> Result<Option<Header>, Error> {
+    let unable = |why: Malformed| Error::Environment(format!("unable to read the PROXY header: {why}"));
+    let mut header = Vec::new();
+    loop {
+        let missing = missing(&header).map_err(unable)?;
+        if missing == 0 {
+            return parse(&header).map(Some).map_err(unable);
+        }
+        let seen = header.len();
+        header.resize(seen + missing, 0);
+        match hear(header.get_mut(seen..).unwrap_or_default())? {
+            0 if seen == 0 => return Ok(None),
+            0 => return Err(unable(Malformed("the connection was closed before its end"))),
+            count => header.truncate(seen + count),
+        }
+    }
+}
+
 /// Reads a whole header.
 ///
 /// # Errors
@@ -118,62 +157,12 @@ pub fn parse(bytes: &[u8]) -> Result<Header, Malformed> {
     if missing(bytes)? > 0 {
         return Err(Malformed("the PROXY header is cut short"));
     }
-    if bytes.starts_with(V1_SIGNATURE) {
-        check_line(bytes)?;
+    match bytes.get(V2_COMMAND..V2_LENGTH) {
+        _ if bytes.starts_with(V1_SIGNATURE) => line::parse(bytes).map(|ends| Header { ends, tls: None }),
+        // What the block holds is discarded, whatever it is (section 2.2).
+        Some([LOCAL, _] | [PROXY, UNSPEC]) => Ok(Header::default()),
+        _ => block::parse(bytes),
     }
-    let (header, length) = ProxyHeader::parse(bytes, ParseConfig::default()).map_err(|_| WRONG)?;
-    if length != bytes.len() || header.tlvs().any(|tlv| tlv.is_err()) {
-        return Err(WRONG);
-    }
-    let ends = match header.proxied_address() {
-        Some(address) if address.protocol != Protocol::Stream => {
-            return Err(Malformed("the PROXY header tells of no TCP"));
-        }
-        Some(address) => Some(Ends { client: address.source, server: address.destination }),
-        None => None,
-    };
-    let tls = header.ssl().map(|ssl| tls(&header, &ssl)).transpose()?.flatten();
-    Ok(Header { ends, tls })
-}
-
-/// What the crate lets pass in a line: a word behind UNKNOWN without a blank, signs and leading zeros in ports.
-fn check_line(line: &[u8]) -> Result<(), Malformed> {
-    let line = line.strip_suffix(b"\r\n").unwrap_or(line);
-    let words: Vec<&[u8]> = line.split(|byte| *byte == b' ').collect();
-    let number = |word: &[u8]| word.iter().all(u8::is_ascii_digit) && (word.len() == 1 || !word.starts_with(b"0"));
-    match words.as_slice() {
-        _ if line.iter().any(u8::is_ascii_control) => Err(WRONG),
-        [_, b"UNKNOWN", ..] => Ok(()),
-        [_, b"TCP4" | b"TCP6", _, _, client, server] if number(client) && number(server) => Ok(()),
-        _ => Err(WRONG),
-    }
-}
-
-fn tls(header: &ProxyHeader<'_>, ssl: &SslInfo<'_>) -> Result<Option<Tls>, Malformed> {
-    if ssl.tlvs().any(|tlv| tlv.is_err()) {
-        return Err(WRONG);
-    }
-    if !ssl.client_ssl() {
-        return Ok(None);
-    }
-    let certificate = match (ssl.client_cert_conn() || ssl.client_cert_sess(), ssl.verify()) {
-        (false, _) => Certificate::None,
-        (true, 0) => Certificate::Verified(ssl.cn().and_then(plain)),
-        (true, _) => Certificate::Failed,
-    };
-    Ok(Some(Tls {
-        version: ssl.version().and_then(plain),
-        cipher: ssl.cipher().and_then(plain),
-        sni: header.authority().and_then(plain),
-        alpn: header.alpn().map(<[u8]>::to_vec),
-        certificate,
-    }))
-}
-
-/// What the client itself wrote, as name or certificate, may hold anything; what no variable and no log line can hold
-/// is not passed on.
-fn plain(text: &str) -> Option<String> {
-    (!text.is_empty() && !text.chars().any(char::is_control)).then(|| text.to_owned())
 }
 
 /// The header to send.
@@ -223,49 +212,16 @@ fn tlvs(tls: &Tls) -> Vec<Tlv<'_>> {
     alpn.into_iter().chain(sni).chain([Tlv::Ssl(ssl)]).collect()
 }
 
-/// A header has room for one family. Where the kernel shows an IPv4 client as IPv6 (`::ffff:192.0.2.1`) it is IPv4.
+/// A header has room for one family, which is the client's.
 fn same_family(ends: Ends) -> (SocketAddr, SocketAddr) {
-    let canonical = |end: SocketAddr| SocketAddr::new(end.ip().to_canonical(), end.port());
-    let (client, server) = (canonical(ends.client), canonical(ends.server));
-    let unknown = |ip: IpAddr| SocketAddr::new(ip, server.port());
-    match (client, server) {
-        (SocketAddr::V4(_), SocketAddr::V6(_)) => (client, unknown(Ipv4Addr::UNSPECIFIED.into())),
-        (SocketAddr::V6(_), SocketAddr::V4(_)) => (client, unknown(Ipv6Addr::UNSPECIFIED.into())),
-        _ => (client, server),
-    }
+    let Ends { client, server } = Ends::new(ends.client, ends.server);
+    let same = client.is_ipv4() == server.is_ipv4();
+    (client, if same { server } else { SocketAddr::new(unspecified(client.ip()), server.port()) })
 }
 
-/// The variables that tell of the client, by their names behind `${PROTO}`; `None` unsets.
-pub fn variables(ends: &Ends) -> [(&'static str, Option<String>); 6] {
-    let ip = |end: SocketAddr| Some(end.ip().to_canonical().to_string());
-    let port = |end: SocketAddr| Some(end.port().to_string());
-    [
-        ("REMOTEIP", ip(ends.client)),
-        ("REMOTEPORT", port(ends.client)),
-        ("LOCALIP", ip(ends.server)),
-        ("LOCALPORT", port(ends.server)),
-        ("REMOTEHOST", None),
-        ("REMOTEINFO", None),
-    ]
-}
-
-impl Tls {
-    /// The variables that tell of TLS, with the names of mod_ssl and s6-tlsd.
-    pub fn variables(&self) -> Vec<(&'static str, &str)> {
-        let (verify, name) = match &self.certificate {
-            Certificate::None => ("NONE", None),
-            Certificate::Failed => ("FAILED", None),
-            Certificate::Verified(name) => ("SUCCESS", name.as_deref()),
-        };
-        let known = [
-            ("SSL_PROTOCOL", self.version.as_deref()),
-            ("SSL_CIPHER", self.cipher.as_deref()),
-            ("SSL_TLS_SNI_SERVERNAME", self.sni.as_deref()),
-            ("SSL_CLIENT_VERIFY", Some(verify)),
-            ("SSL_CLIENT_S_DN_CN", name),
-        ];
-        known.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
-    }
+/// Stands for an address that is not known, in the family of one that is.
+fn unspecified(ip: IpAddr) -> IpAddr {
+    if ip.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() }
 }
 
 impl Display for Malformed {
@@ -283,9 +239,17 @@ const V1_SHORTEST: usize = 15;
 
 const V2_SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
 
-/// Where in version 2 the length of the rest stands, and where the rest begins.
+/// Where in version 2 the version and command stand, and the family behind them; the length of the rest; the rest.
+const V2_COMMAND: usize = 12;
 const V2_LENGTH: usize = 14;
 const V2_FIXED: usize = 16;
+
+/// Version 2 with its commands: the sender speaks for itself, or for somebody else.
+const LOCAL: u8 = 0x20;
+const PROXY: u8 = 0x21;
+
+/// The family of which nothing is told.
+const UNSPEC: u8 = 0x00;
 
 /// The longest name that is passed on: a host name has 253 bytes at most, a common name 64 characters.
 const MAX_NAME: usize = 255;
@@ -389,8 +353,12 @@ mod tests {
             "PROXY TCP4 192.0.2.1 192.0.2.2 1 2 3\r\n",
             "PROXY TCP4 192.0.2.1  192.0.2.2 1 2\r\n",
             "PROXY TCP4 192.0.2.01 192.0.2.2 1 2\r\n",
-            "PROXY TCP4 2001:db8::1 2001:db8::2 1 2\r\n",
-            "PROXY TCP6 192.0.2.1 192.0.2.2 1 2\r\n",
+            "PROXY TCP4 192.0.2.1 192.0.2.2 1 02\r\n",
+            "PROXY TCP4 192.0.2.1 192.0.2.2 1 \r\n",
+            "PROXY TCP4 unix: 192.0.2.2 1 2\r\n",
+            "PROXY TCP4 192.0.2.1 x 1 2\r\n",
+            "PROXY TCP4 192.0.2.1 \u{661}.1.1.1 1 2\r\n",
+            "PROXY TCP6 fe80::1%eth0 ::1 1 2\r\n",
             "PROXY UDP4 192.0.2.1 192.0.2.2 1 2\r\n",
             "PROXY UNKNOWNX\r\n",
             "PROXY  UNKNOWN\r\n",
@@ -399,6 +367,76 @@ mod tests {
             "PROXY TCP4 192.0.2.1\0 192.0.2.2 1 2\r\n",
         ] {
             assert!(read(line.as_bytes()).is_err(), "{line:?}");
+        }
+    }
+
+    #[test]
+    fn a_line_tells_the_client_whatever_family_it_names() {
+        for (line, client, server) in [
+            ("TCP4 192.0.2.1 ::1", "192.0.2.1:1", "[::1]:2"),
+            ("TCP6 192.0.2.1 ::1", "192.0.2.1:1", "[::1]:2"),
+            ("TCP6 2001:db8::1 192.0.2.2", "[2001:db8::1]:1", "192.0.2.2:2"),
+            ("TCP4 2001:db8::1 2001:db8::2", "[2001:db8::1]:1", "[2001:db8::2]:2"),
+            ("TCP4 ::ffff:192.0.2.1 ::ffff:192.0.2.2", "192.0.2.1:1", "192.0.2.2:2"),
+            ("TCP6 ::ffff:c000:201 ::1", "192.0.2.1:1", "[::1]:2"),
+            ("TCP4 192.0.2.1 unix:/run/nginx", "192.0.2.1:1", "0.0.0.0:2"),
+            ("TCP6 2001:db8::1 unix:", "[2001:db8::1]:1", "[::]:2"),
+        ] {
+            let read = read(format!("PROXY {line} 1 2\r\n").as_bytes()).map(|(header, _)| header.ends);
+            assert_eq!(read, Ok(Some(ends(client, server))), "{line}");
+        }
+    }
+
+    /// Section 2.2: whatever is in the block, and whatever it is said to be.
+    #[test]
+    fn a_sender_that_speaks_for_itself_tells_nothing() {
+        let v2 = |command, family, block: &[u8]| {
+            let length = u16::try_from(block.len()).unwrap().to_be_bytes();
+            [V2_SIGNATURE, &[command, family], &length, block].concat()
+        };
+        let told = header(Version::V2, ends("192.0.2.1:1", "192.0.2.2:2"), Some(&tls_of_a_client()));
+        for family in [0x00, 0x11, 0x12, 0x21, 0x22, 0x31, 0x40, 0xff] {
+            for block in [&b""[..], b"x", &[0; 12], b"\x20\xff\xff", &told[V2_FIXED..], &[0xff; MAX_HEADER - V2_FIXED]]
+            {
+                assert_eq!(parse(&v2(LOCAL, family, block)), Ok(Header::default()), "{family:#x}");
+            }
+        }
+        assert_eq!(parse(&v2(PROXY, UNSPEC, b"\x01\xff")), Ok(Header::default()));
+        for (command, family) in [(0x10, 0), (0x22, 0), (PROXY, 0x01), (PROXY, 0x40)] {
+            assert!(parse(&v2(command, family, b"")).is_err(), "{command:#x} {family:#x}");
+        }
+    }
+
+    #[test]
+    fn an_ipv4_client_in_a_header_of_ipv6_is_an_ipv4_client() {
+        let mapped =
+            ProxiedAddress::stream("[::ffff:192.0.2.1]:1".parse().unwrap(), "[2001:db8::2]:2".parse().unwrap());
+        let mut bytes = Vec::new();
+        ProxyHeader::with_address(mapped).encode_v2(&mut bytes).unwrap();
+        assert_eq!(parse(&bytes).unwrap().ends, Some(ends("192.0.2.1:1", "[2001:db8::2]:2")));
+    }
+
+    /// What clouds and HAProxy add: AWS (0xea), Azure (0xee), Google (0xe0), a unique id, a checksum, padding, and what
+    /// nobody knows.
+    #[test]
+    fn what_else_a_header_tells_does_no_harm() {
+        let plain = header(Version::V2, ends("192.0.2.1:1", "192.0.2.2:2"), None);
+        for (kind, value) in [
+            (0xea, &b"\x01vpce-0"[..]),
+            (0xee, b"\x01\0\0\0\x01"),
+            (0xe0, &[0; 8]),
+            (0x05, b"id"),
+            (0x03, &[0; 4]),
+            (0x04, b"\0\0"),
+            (0x99, b""),
+        ] {
+            let mut bytes = plain.clone();
+            bytes.push(kind);
+            bytes.extend(u16::try_from(value.len()).unwrap().to_be_bytes());
+            bytes.extend_from_slice(value);
+            let length = u16::try_from(bytes.len() - V2_FIXED).unwrap();
+            bytes[V2_LENGTH..V2_FIXED].copy_from_slice(&length.to_be_bytes());
+            assert_eq!(parse(&bytes).unwrap().ends, Some(ends("192.0.2.1:1", "192.0.2.2:2")), "{kind:#x}");
         }
     }
 
@@ -421,6 +459,19 @@ mod tests {
         let tls = Tls { sni: Some("a\nb".into()), ..tls_of_a_client() };
         let bytes = header(Version::V2, ends("192.0.2.1:1", "192.0.2.2:2"), Some(&tls));
         assert_eq!(parse(&bytes).unwrap().tls.unwrap(), Tls { sni: None, ..tls_of_a_client() });
+    }
+
+    #[test]
+    fn names_that_cannot_be_read_are_left_out() {
+        let tls = Tls { sni: Some("xyz".into()), ..tls_of_a_client() };
+        let mut bytes = header(Version::V2, ends("192.0.2.1:1", "192.0.2.2:2"), Some(&tls));
+        for name in [&b"xyz"[..], b"laptop"] {
+            let at = bytes.windows(name.len()).position(|window| window == name).unwrap();
+            bytes[at] = 0xe9;
+        }
+        let read = parse(&bytes).unwrap();
+        assert_eq!(read.ends, Some(ends("192.0.2.1:1", "192.0.2.2:2")));
+        assert_eq!(read.tls, Some(Tls { sni: None, certificate: Certificate::Verified(None), ..tls_of_a_client() }));
     }
 
     #[test]

@@ -102,13 +102,13 @@ impl<'a> Relay<'a> {
     /// # Errors
     /// Whatever ended the session before its time.
     pub fn run(mut self) -> Result<u8, Error> {
-        if self.config.accept_proxy {
-            self.hear_proxy_header()?;
+        // Whoever sends a header to us has said what there is to say.
+        if self.config.proxy.is_some() && self.report.ends.is_none() && !self.config.accept_proxy {
+            message::warning(self.config.verbosity, UNKNOWN_CLIENT);
         }
-        if self.config.proxy.is_some() && self.report.ends.is_none() {
-            return Err(Error::Environment(UNKNOWN_CLIENT.into()));
-        }
-        if self.serve()? {
+        if self.config.accept_proxy && !self.hear_proxy_header()? {
+            self.report.left_unused();
+        } else if self.serve()? {
             self.look_for_cuts();
             self.leave_server();
             carry::close(&mut self.reactor, &mut self.client)?;

@@ -6,13 +6,15 @@ mod support;
 
 use std::io::Write;
 use std::net::TcpStream;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::process::{Command, Stdio};
 
 use starttls_wrapper::proxy::{self, Certificate, Ends, Header, MAX_HEADER, MAX_V1, Tls, Version};
 use support::backend::{Backend, header};
 use support::certificates::Site;
 use support::peer::Peer;
-use support::program::path_of;
+use support::program::{Running, path_of};
 use support::servers::{haproxy, nginx_behind_proxy, stunnel, tcpserver};
 use support::tls;
 use support::wrapper::{GO_AHEAD, Session, Wrapper};
@@ -165,14 +167,36 @@ fn a_server_that_is_connected_is_told_before_and_after_starttls() {
     speaks_inside(&mut session, &mut inside);
 }
 
+/// A Unix socket shows no address, and no super-server says one.
 #[test]
-fn a_client_that_is_not_known_cannot_be_told() {
-    let site = Site::new();
-    let mut command = Wrapper::backend(&site, 25).options(&["--proxy-protocol", "v2"]).command(&[], &["true"]);
-    let output = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).output().unwrap();
-    let log = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(100), "{log}");
-    assert!(log.contains("fatal: the client's address is not known"), "{log}");
+fn a_client_that_nobody_knows_is_told_of_as_nobody() {
+    for version in ["v1", "v2"] {
+        let (site, server) = (Site::new(), Backend::new());
+        let address = format!("127.0.0.1:{}", server.port());
+        let options = ["--connect", &address, "--proxy-protocol", version, "-v", "2"];
+        let (client, ours) = UnixStream::pair().unwrap();
+        let descriptor = || Stdio::from(OwnedFd::from(ours.try_clone().unwrap()));
+        let mut command = Wrapper::respawn(&site).options(&options).command(&[], &[]);
+        let wrapper = Running::start(command.stdin(descriptor()).stdout(descriptor()));
+        let mut plain = server.accept();
+        assert_eq!(header(&mut plain), Header::default());
+        let (mut client, mut plain) = (Peer::unix(client), Peer::tcp(plain));
+        plain.says("220 plain.example ESMTP\r\n");
+        client.hears("220 plain.example ESMTP\r\n");
+        client.says("EHLO laptop\r\n");
+        plain.hears("EHLO laptop\r\n");
+        plain.says("250 plain.example\r\n");
+        client.hears("250-plain.example\r\n250 STARTTLS\r\n");
+        client.says("STARTTLS\r\n");
+        client.hears(GO_AHEAD);
+        tls::Client::new(&site).shake(&mut client).expect("the wrapper shakes hands");
+        let mut inside = server.accept();
+        let told = header(&mut inside);
+        assert_eq!(told.ends, None);
+        drop((client, plain, inside));
+        wrapper.log.line_with("warning: the client's address is not known, so --proxy-protocol cannot tell it");
+        wrapper.log.line_with("session client=unknown protocol=smtp outcome=tls identity=lost ");
+    }
 }
 
 fn header_of(version: Version) -> Vec<u8> {
@@ -180,7 +204,8 @@ fn header_of(version: Version) -> Vec<u8> {
     proxy::header(version, ends, None)
 }
 
-/// The variables of the client in prog's environment follow the header, and REMOTEHOST does not outlive it.
+/// The variables of the client in prog's environment follow the header. What was said of whoever connected does not
+/// outlive it; what rules set for all is the administrator's.
 fn is_told(server: &support::wrapper::Prog) {
     let environment = &server.environment;
     let value = |name: &str| environment.get(name).map(String::as_str);
@@ -190,13 +215,19 @@ fn is_told(server: &support::wrapper::Prog) {
     assert_eq!(value("TCPLOCALPORT"), Some("25"));
     assert_eq!(value("TCPREMOTEHOST"), None);
     assert_eq!(value("TCPREMOTEINFO"), None);
-    assert_eq!(value("RELAYCLIENT"), Some("kept"));
+    assert_eq!(value("RELAYCLIENT"), None);
+    assert_eq!(value("RBLSMTPD"), Some("kept"));
 }
 
 fn before(site: &Site) -> Wrapper {
     let wrapper = Wrapper::respawn(site).options(&["--accept-proxy", "-v", "2"]);
-    let stale =
-        [("TCPREMOTEIP", "127.0.0.1"), ("TCPREMOTEHOST", "trusted"), ("TCPREMOTEINFO", "x"), ("RELAYCLIENT", "kept")];
+    let stale = [
+        ("TCPREMOTEIP", "127.0.0.1"),
+        ("TCPREMOTEHOST", "trusted"),
+        ("TCPREMOTEINFO", "x"),
+        ("RELAYCLIENT", ""),
+        ("RBLSMTPD", "kept"),
+    ];
     stale.iter().fold(wrapper, |wrapper, (name, value)| wrapper.env(name, value))
 }
 
@@ -377,11 +408,12 @@ fn proxy_env_sets_the_environment_and_leaves_the_rest_of_the_input() {
 
 #[test]
 fn proxy_env_runs_nothing_without_a_header() {
-    for input in [&b""[..], b"EHLO laptop\r\n", b"PROXY TCP4 1.2.3.4", &header_of(Version::V2)[..20]] {
+    for input in [&b"P"[..], b"EHLO laptop\r\n", b"PROXY TCP4 1.2.3.4", &header_of(Version::V2)[..20]] {
         let (status, said, log) = proxy_env(input, &["echo", "run"]);
         assert_eq!((status, said.as_str()), (Some(100), ""));
         assert!(log.starts_with("proxy-env: fatal: unable to read the PROXY header: "), "{log}");
     }
     assert_eq!(proxy_env(b"PROXY UNKNOWN\r\n", &["/nonexistent"]).0, Some(127));
     assert_eq!(proxy_env(b"PROXY UNKNOWN\r\n", &[]).0, Some(100));
+    assert_eq!(proxy_env(b"", &["echo", "run"]), (Some(0), String::new(), String::new()), "nobody was there");
 }

@@ -1,12 +1,10 @@
 //! What the environment says.
 
 use std::ffi::OsString;
-use std::net::SocketAddr;
 
 use crate::config::{DESCRIPTORS, Numbers};
 use crate::keys::Authorities;
 use crate::message::Error;
-use crate::proxy::Ends;
 use crate::tls::ClientAuth;
 
 /// As in s6-tlsd, the directory wins.
@@ -46,13 +44,4 @@ pub(super) fn remote(proto: &str, env: &dyn Fn(&str) -> Option<OsString>) -> Opt
     let port = env(&format!("{proto}REMOTEPORT")).and_then(|port| port.into_string().ok());
     let ip = if ip.contains(':') { format!("[{ip}]") } else { ip };
     Some(port.map_or_else(|| ip.clone(), |port| format!("{ip}:{port}")))
-}
-
-pub(super) fn ends(proto: &str, env: &dyn Fn(&str) -> Option<OsString>) -> Option<Ends> {
-    let end = |side: &str| {
-        let ip = env(&format!("{proto}{side}IP"))?.to_str()?.parse().ok()?;
-        let port = env(&format!("{proto}{side}PORT"))?.to_str()?.parse().ok()?;
-        Some(SocketAddr::new(ip, port))
-    };
-    Some(Ends { client: end("REMOTE")?, server: end("LOCAL")? })
 }

@@ -11,7 +11,8 @@ use super::{Keeper, refused};
 use crate::address::Address;
 use crate::config::{DESCRIPTORS, Inside, is_own_variable, is_tls_fact};
 use crate::message::Error;
-use crate::{proxy, ucspi};
+use crate::proxy::Sets;
+use crate::ucspi;
 
 impl Keeper<'_> {
     pub(super) fn spawn(&mut self, variables: Option<Vec<String>>) -> Result<(), Error> {
@@ -68,8 +69,7 @@ impl Keeper<'_> {
         command.args(words).stderr(Stdio::inherit());
         // Once through the environment: removing from what is inherited would make the library go through it again.
         command.env_clear().envs(std::env::vars_os().filter(|(name, _)| self.is_inherited(name)));
-        for (name, value) in self.ends.iter().flat_map(proxy::variables) {
-            let name = format!("{}{name}", self.config.proto);
+        for (name, value) in self.ends.iter().flat_map(|ends| Sets::find(&|name| std::env::var_os(name)).told(ends)) {
             match value {
                 Some(value) => command.env(name, value),
                 None => command.env_remove(name),

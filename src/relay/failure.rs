@@ -40,7 +40,8 @@ impl NoTls {
 
     /// Whether the peer is gone.
     pub(super) fn is_closed(&self) -> bool {
-        matches!(self, Self::Failed(why) if why.kind() == io::ErrorKind::UnexpectedEof)
+        let gone = [io::ErrorKind::UnexpectedEof, io::ErrorKind::ConnectionReset];
+        matches!(self, Self::Failed(why) if gone.contains(&why.kind()))
     }
 
     /// Passes on what ends the session.

@@ -1,45 +1,39 @@
 //! PROXY headers: the one that comes first from the client's side, and the one the backend gets.
 
+use std::io::ErrorKind;
 use std::time::Instant;
 
 use super::Relay;
 use crate::message::Error;
-use crate::proxy::{self, Certificate, HEADER_TIMEOUT, Malformed, Tls, Version};
+use crate::proxy::{self, Certificate, HEADER_TIMEOUT, Tls, Version};
 use crate::side::Side;
 use crate::tls::{Facts, Guest, Heard};
 use crate::window::Ask;
 
 impl Relay<'_> {
-    /// Reads the header that must come first (`--accept-proxy`), and not a byte of what follows it: that belongs to
-    /// the dialogue, or to TLS.
-    pub(super) fn hear_proxy_header(&mut self) -> Result<(), Error> {
+    /// Hears the header that must come first (`--accept-proxy`). False if the client left without a byte.
+    pub(super) fn hear_proxy_header(&mut self) -> Result<bool, Error> {
         let until = Instant::now() + HEADER_TIMEOUT;
-        let unable = |why: Malformed| Error::Environment(format!("unable to read the PROXY header: {why}"));
-        let mut header = Vec::new();
-        loop {
-            let missing = proxy::missing(&header).map_err(unable)?;
-            if missing == 0 {
-                break;
-            }
-            let seen = header.len();
-            header.resize(seen + missing, 0);
-            let heard = self.client.read(header.get_mut(seen..).unwrap_or_default());
-            header.truncate(seen + if let Ok(Heard::Bytes(count)) = heard { count } else { 0 });
-            match heard {
-                Ok(Heard::Bytes(_)) => {}
-                Ok(Heard::Nothing) if self.wait(Some(until))? => {}
-                Ok(Heard::Nothing) => return Err(Error::Timeout("the PROXY header does not come".into())),
-                Ok(Heard::End | Heard::Cut) => {
-                    return Err(unable(Malformed("the connection was closed before its end")));
-                }
-                Err(why) => return Err(Error::System("read the PROXY header".into(), why)),
-            }
-        }
-        if let Some(ends) = proxy::parse(&header).map_err(unable)?.ends {
+        let Some(header) = proxy::read(|buffer| self.hear_first(buffer, until))? else { return Ok(false) };
+        if let Some(ends) = header.ends {
             self.window.ask(&Ask::Client(ends))?;
             self.report.meet(ends);
         }
-        Ok(())
+        Ok(true)
+    }
+
+    /// Waits for the client's next bytes; none at its end.
+    fn hear_first(&mut self, buffer: &mut [u8], until: Instant) -> Result<usize, Error> {
+        loop {
+            match self.client.read(buffer) {
+                Ok(Heard::Bytes(count)) => return Ok(count),
+                Ok(Heard::Nothing) if self.wait(Some(until))? => {}
+                Ok(Heard::Nothing) => return Err(Error::Timeout("the PROXY header does not come".into())),
+                Ok(Heard::End | Heard::Cut) => return Ok(0),
+                Err(why) if why.kind() == ErrorKind::ConnectionReset => return Ok(0),
+                Err(why) => return Err(Error::System("read the PROXY header".into(), why)),
+            }
+        }
     }
 
     /// The header that tells a server who the client is.

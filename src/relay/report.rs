@@ -36,6 +36,7 @@ enum Ending {
     HandshakeFailed,
     HandshakeTimeout,
     ServerFailed,
+    Unused,
 }
 
 impl Report {
@@ -60,6 +61,11 @@ impl Report {
     pub(super) fn meet(&mut self, ends: Ends) {
         self.client = ends.client.to_string();
         self.ends = Some(ends);
+    }
+
+    /// The client left before its first byte, where that must come first: it only looked whether somebody listens.
+    pub(super) fn left_unused(&mut self) {
+        self.ending = Ending::Unused;
     }
 
     /// When the session began.
@@ -105,11 +111,16 @@ impl Report {
         self.to_client += to_client;
     }
 
+    /// A header that could not tell who the client is lost it.
+    fn identity(&self) -> &'static str {
+        if self.identity == "proxy" && self.ends.is_none() { "lost" } else { self.identity }
+    }
+
     /// The exit status: zero leaves it to prog.
     pub(super) fn status(&self) -> u8 {
         match self.ending {
             Ending::Plaintext | Ending::Tls | Ending::Refused if self.cut => 98,
-            Ending::Plaintext | Ending::Tls | Ending::Refused => 0,
+            Ending::Plaintext | Ending::Tls | Ending::Refused | Ending::Unused => 0,
             Ending::HandshakeFailed => 98,
             Ending::Deadline | Ending::HandshakeTimeout => 99,
             Ending::ServerFailed => 111,
@@ -131,12 +142,12 @@ struct Line<'a> {
 
 impl Display for Line<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Report { client, from_client, to_client, identity, began, ending, facts, backend, .. } = self.report;
+        let Report { client, from_client, to_client, began, ending, facts, backend, .. } = self.report;
         let protocol = self.protocol.map_or("unknown", |protocol| protocol.name);
         write!(f, "session client={} protocol={protocol} outcome={ending}", Quoted(client.as_bytes()))?;
         if let Some(Facts { version, cipher, group, sni, guest, .. }) = facts {
             let sni = sni.as_deref().unwrap_or("none");
-            write!(f, " identity={identity} version={version} cipher={cipher} group={group}")?;
+            write!(f, " identity={} version={version} cipher={cipher} group={group}", self.report.identity())?;
             write!(f, " sni={} client-cert={}", Quoted(sni.as_bytes()), guest.word())?;
             if let Some(backend) = backend {
                 write!(f, " backend={backend}")?;
@@ -157,6 +168,7 @@ impl Display for Ending {
             Self::HandshakeFailed => "handshake-failed",
             Self::HandshakeTimeout => "handshake-timeout",
             Self::ServerFailed => "server-failed",
+            Self::Unused => "unused",
         })
     }
 }

@@ -51,6 +51,10 @@ impl Relay<'_> {
                 self.report.handshake_done(self.facts());
                 Ok(true)
             }
+            Err(why) if why.is_closed() && self.is_unused() => {
+                self.report.left_unused();
+                Ok(false)
+            }
             Err(why) => {
                 self.handshake_failed(&why.unless_fatal()?);
                 Ok(false)
@@ -80,6 +84,11 @@ impl Relay<'_> {
             Some(protocol) => protocol.alpn.to_vec(),
             None => PROTOCOLS.iter().flat_map(|protocol| protocol.alpn).copied().collect(),
         }
+    }
+
+    /// Where TLS begins at once, a monitor or a load balancer that connects and leaves is nothing to warn of.
+    fn is_unused(&self) -> bool {
+        self.config.implicit && self.client.tls().is_some_and(|tls| tls.received() == 0)
     }
 
     pub(super) fn handshake_failed(&mut self, why: &NoTls) {

@@ -29,6 +29,7 @@ const PACKAGES: &[(&str, &str)] = &[
     ("socat", "socat"),
     ("stunnel4", "stunnel4"),
     ("swaks", "swaks"),
+    ("tcprules", "ucspi-tcp"),
     ("tcpserver", "ucspi-tcp"),
 ];
 

@@ -1,7 +1,7 @@
 //! Servers of others, and the super-server.
 
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -30,6 +30,24 @@ pub(crate) fn tcpserver(wrapper: &Wrapper, prog: &[&str]) -> Listening {
     // -1 tells the port; -H -R and -l: nobody is to be asked for names; -c: as many as come.
     let tcpserver = [&path_of("tcpserver"), "-1", "-H", "-R", "-l", "localhost", "-c", "200", "127.0.0.1", "0"];
     listening(&mut wrapper.command(&tcpserver, prog))
+}
+
+/// These words under tcpserver, which judges whoever connects by these rules (tcprules). `command` runs them.
+pub(crate) fn tcpserver_with_rules(rules: &str, command: impl FnOnce(&[&str]) -> Command) -> Listening {
+    let dir = Dir::new();
+    let rules = compiled(rules, &dir);
+    let mut command =
+        command(&[&path_of("tcpserver"), "-1", "-H", "-R", "-l", "localhost", "-x", &rules, "127.0.0.1", "0"]);
+    Listening { _dir: Some(dir), ..listening(&mut command) }
+}
+
+/// The path of these rules, as tcprules compiles them.
+pub(crate) fn compiled(rules: &str, dir: &Dir) -> String {
+    let path = dir.file("rules.cdb");
+    let mut tcprules = program("tcprules").arg(&path).arg(dir.file("rules.tmp")).stdin(Stdio::piped()).spawn().unwrap();
+    tcprules.stdin.take().unwrap().write_all(rules.as_bytes()).unwrap();
+    assert!(tcprules.wait().unwrap().success());
+    path.to_str().unwrap().to_owned()
 }
 
 /// A tcpserver, which tells its port on standard output.
