@@ -13,6 +13,7 @@ use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode};
 
 use seccompiler::{SeccompAction, SeccompFilter, apply_filter};
+use starttls_wrapper::message::Log;
 use starttls_wrapper::sandbox::{Demand, Walls};
 
 fn main() -> ExitCode {
@@ -21,8 +22,8 @@ fn main() -> ExitCode {
     let outcome = match words[..] {
         ["free", what] => attempt(what),
         ["confined", what] => {
-            let walls = Walls { ids: None, demand: Demand::Try, verbosity: 0 };
-            walls.confine_session().map_err(io::Error::other).and_then(|()| attempt(what))
+            let walls = Walls { ids: None, demand: Demand::Try };
+            walls.confine_session(&Log::new("walls")).map_err(io::Error::other).and_then(|()| attempt(what))
         }
         ["as", user, program, ref arguments @ ..] => run_as(user, program, arguments),
         ["without", wall, program, ref arguments @ ..] => without(wall, program, arguments),

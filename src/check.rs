@@ -15,7 +15,7 @@ use starttls_protocols::{PROTOCOLS, Protocol};
 
 use crate::config::{Config, Inside};
 use crate::keys::{self, Files};
-use crate::message::{self, Error, Quoted};
+use crate::message::{self, Error, Log, Quoted};
 use crate::sandbox::{Demand, Walls};
 use crate::tls::{CertificateDer, DistinguishedNames, Validity};
 use starttls_protocols::session::{Approach, Refusal, Step};
@@ -28,7 +28,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 ///
 /// # Errors
 /// None of what is checked; only that standard output cannot be written to.
-pub fn check(config: &Config, arguments: &[OsString]) -> Result<u8, Error> {
+pub fn check(config: &Config, arguments: &[OsString], log: &Log) -> Result<u8, Error> {
     let mut list = List::default();
     list.tell("options and environment", Ok::<_, Error>(None))?;
     list.tell("key and certificate", config.names.check().map(|()| None))?;
@@ -52,7 +52,7 @@ pub fn check(config: &Config, arguments: &[OsString]) -> Result<u8, Error> {
     }
     // The last thing, as it cannot be undone.
     let walls = Walls { demand: Demand::Require, ..config.walls };
-    list.tell("sandbox", walls.confine_session().map(|()| None))?;
+    list.tell("sandbox", walls.confine_session(log).map(|()| None))?;
     Ok(list.status)
 }
 

@@ -18,6 +18,7 @@ mod help;
 mod values;
 mod version;
 
+pub use environment::remote;
 pub use help::{HELP, SYNOPSIS};
 use values::{Argument, usage};
 pub use version::version;
@@ -143,12 +144,11 @@ impl Options {
         self.config.proxy = self.proxy()?;
         let mut config = self.config;
         config.replay &= !config.require_tls;
-        config.walls.verbosity = config.verbosity;
         config.walls.ids = environment::ids(env)?;
         config.names = Names::gather(self.level, std::env::vars_os());
         config.authorities = environment::authorities(config.client_auth, env)?;
         config.proto = env("PROTO").map_or(config.proto, |proto| proto.to_string_lossy().into_owned());
-        config.remote = environment::remote(&config.proto, env);
+        config.remote = remote(&config.proto, env);
         config.said = Said::read(&config.proto, env);
         config.ucspi = if self.ucspi_tls { None } else { environment::ucspi(env)? };
         Ok(config)

@@ -67,13 +67,13 @@ impl Client {
         let _ = fcntl_setfl(&self.input, self.flags.0);
         let _ = fcntl_setfl(&self.output, self.flags.1);
     }
+}
 
-    /// Both ends of the connection as the kernel knows them; of the Internet's families only.
-    pub fn ends(&self) -> Option<Ends> {
-        let client = SocketAddr::try_from(getpeername(&self.input).ok()??).ok()?;
-        let server = SocketAddr::try_from(getsockname(&self.input).ok()?).ok()?;
-        Some(Ends::new(client, server))
-    }
+/// Both ends of this connection as the kernel knows them; of the Internet's families only.
+pub fn ends(connection: impl AsFd) -> Option<Ends> {
+    let client = SocketAddr::try_from(getpeername(&connection).ok()??).ok()?;
+    let server = SocketAddr::try_from(getsockname(&connection).ok()?).ok()?;
+    Some(Ends::new(client, server))
 }
 
 /// Keeps messages from the client, ours and those of prog and all that it starts: where descriptor 2 is the client, as

@@ -11,7 +11,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::client::Client;
 use crate::config::{Backend, Config, Inside};
-use crate::message::{self, Error};
+use crate::message::{Error, Log};
 use crate::proxy::Ends;
 use crate::signals::{self, Signals};
 use crate::tls::Identity;
@@ -30,6 +30,7 @@ pub use allowance::MAX_TRIES;
 /// The keeper of one session.
 pub struct Keeper<'a> {
     config: &'a Config,
+    log: &'a mut Log,
     window: Window,
     signals: Signals,
     /// The signal this process was told to end by.
@@ -58,9 +59,10 @@ impl<'a> Keeper<'a> {
     ///
     /// # Errors
     /// [`Error::System`].
-    pub fn new(config: &'a Config, window: Window) -> Result<Self, Error> {
+    pub fn new(config: &'a Config, log: &'a mut Log, window: Window) -> Result<Self, Error> {
         Ok(Self {
             config,
+            log,
             window,
             signals: Signals::listen()?,
             told: None,
@@ -142,7 +144,7 @@ impl<'a> Keeper<'a> {
         if matches!(why, Error::Prog(..)) || tls_only {
             self.failure = Some(why);
         } else {
-            message::warning(self.config.verbosity, why);
+            self.log.warning(why);
         }
         self.window.refuse()
     }
@@ -162,6 +164,7 @@ impl<'a> Keeper<'a> {
         if !std::mem::take(&mut self.left.client) {
             return Err(refused());
         }
+        self.log.client = Some(ends.client.to_string());
         self.ends = Some(ends);
         self.window.grant(&[], &[])
     }

@@ -12,7 +12,7 @@ use starttls_wrapper::cli::{self, HELP, Invocation};
 use starttls_wrapper::client::{self, Client};
 use starttls_wrapper::config::{Config, Inside};
 use starttls_wrapper::keeper::Keeper;
-use starttls_wrapper::message::{self, Error};
+use starttls_wrapper::message::{Error, Log};
 use starttls_wrapper::raw;
 use starttls_wrapper::relay::{Relay, Report};
 use starttls_wrapper::sandbox;
@@ -23,25 +23,29 @@ use zeroizing_alloc::ZeroAlloc;
 
 fn main() -> ! {
     client::spare_messages(FileType::Socket);
+    let mut log = Log::new("starttls-wrapper");
     let invocation = cli::parse(std::env::args_os().skip(1), &|name| std::env::var_os(name));
     let outcome = invocation.and_then(|invocation| match invocation {
         Invocation::Help => print(HELP),
         Invocation::Version => print(&cli::version()),
-        Invocation::Run(config) => run(&config),
-        Invocation::Check(config, arguments) => check::check(&config, &arguments),
+        Invocation::Run(config) => run(&config, &mut log),
+        Invocation::Check(config, arguments) => check::check(&config, &arguments, &log),
     });
     // Nothing is left to be done: descriptors are closed, messages are out.
     raw::exit(outcome.unwrap_or_else(|why| {
-        message::fatal(&why);
+        log.fatal(&why);
         why.exit_code()
     }))
 }
 
-fn run(config: &Config) -> Result<u8, Error> {
+fn run(config: &Config, log: &mut Log) -> Result<u8, Error> {
     client::spare_messages(FileType::Fifo);
+    (log.verbosity, log.client) = (config.verbosity, config.remote.clone());
     let ucspi = config.ucspi.map(ucspi::Ends::adopt).transpose()?;
-    let offer = offer(config)?;
     let client = Client::take()?;
+    let ends = config.said.ends(client::ends(&client.input));
+    log.client = log.client.take().or_else(|| ends.map(|ends| ends.client.to_string()));
+    let offer = offer(config, log)?;
     client.hurry();
     if !matches!(config.inside, Inside::Itself) {
         client.prepare()?;
@@ -52,21 +56,24 @@ fn run(config: &Config) -> Result<u8, Error> {
     match window::split(&kept)? {
         Half::Keeper(window, session) => {
             drop(ucspi);
-            Keeper::new(config, window)?.run(session, client)
+            Keeper::new(config, log, window)?.run(session, client)
         }
-        Half::Session(window) => listen(config, window, client, offer, ucspi),
+        Half::Session(window) => {
+            let report = Report::new(ends, identity(config));
+            listen(config, log, window, client, offer, report, ucspi)
+        }
     }
 }
 
 /// What will be offered: nothing that could not be kept.
-fn offer(config: &Config) -> Result<Offer, Error> {
+fn offer(config: &Config, log: &Log) -> Result<Offer, Error> {
     let ready = if config.ucspi.is_some() { Ok(()) } else { config.names.check() };
     match ready {
         Ok(()) if config.advertise => Ok(Offer::Add),
         Ok(()) => Ok(Offer::Leave),
         Err(why) if config.require_tls || config.implicit || matches!(config.inside, Inside::Itself) => Err(why),
         Err(why) => {
-            message::warning(config.verbosity, why);
+            log.warning(why);
             Ok(Offer::Remove)
         }
     }
@@ -75,9 +82,11 @@ fn offer(config: &Config) -> Result<Offer, Error> {
 /// The other half's story.
 fn listen(
     config: &Config,
+    log: &mut Log,
     window: Window,
     client: Client,
     offer: Offer,
+    report: Report,
     ucspi: Option<ucspi::Ends>,
 ) -> Result<u8, Error> {
     #[cfg(feature = "keylog")]
@@ -92,18 +101,20 @@ fn listen(
         implicit: config.implicit,
         transcript: config.verbosity >= 3,
     };
-    let identity = match config.inside {
+    let side = Side::new(client.input, client.output);
+    let relay = Relay::new(config, log, window, side, Session::new(rules), report)?.with(ucspi);
+    config.walls.confine_session(relay.log())?;
+    relay.run()
+}
+
+/// How the server inside TLS learns who the client is.
+fn identity(config: &Config) -> &'static str {
+    match config.inside {
         _ if config.proxy.is_some() => "proxy",
         Inside::Respawn if config.connect.is_none() => "kept",
         Inside::Itself => "kept",
         Inside::Respawn | Inside::Backend(_) => "lost",
-    };
-    let ends = config.said.ends(client.ends());
-    let report = Report::new(config.remote.clone(), ends, identity);
-    let side = Side::new(client.input, client.output);
-    let relay = Relay::new(config, window, side, Session::new(rules), report)?.with(ucspi);
-    config.walls.confine_session()?;
-    relay.run()
+    }
 }
 
 fn print(text: &str) -> Result<u8, Error> {

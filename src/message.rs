@@ -1,7 +1,8 @@
 //! Sentences, exit codes and the Error enum: all that an administrator hears. The only writer to standard error.
 //!
-//! Form as of djb's strerr: `starttls-wrapper: fatal: unable to <verb> <object>: <reason>`, lower case, no time
-//! stamp (s6-log and multilog add one), no full stop.
+//! Form as of djb's strerr and tcpserver: `starttls-wrapper: pid 123: fatal: unable to <verb> <object>: <reason>`, with
+//! the client's address before the sentence, where there is one; lower case, no time stamp (s6-log and multilog add one),
+//! no full stop.
 
 use std::fmt::{self, Display};
 use std::io::{self, Write};
@@ -126,42 +127,70 @@ impl Display for Reason<'_> {
     }
 }
 
-/// Says why the program ends.
-pub fn fatal(error: &Error) {
-    fatal_of(NAME, error);
+/// Where messages go. What stands before each sentence tells sessions apart: the process that the super-server has
+/// started and knows by this number, whichever process speaks; and the client.
+#[derive(Clone, Debug)]
+pub struct Log {
+    program: &'static str,
+    pid: u32,
+    /// The client's address, where it is known.
+    pub client: Option<String>,
+    /// `-v`.
+    pub verbosity: u8,
 }
 
-/// The same for another program of this package.
-pub fn fatal_of(program: &str, error: &Error) {
-    write_line_of(program, error.level(), error);
-}
-
-/// Says what an administrator should look at, from `-v 1` on.
-pub fn warning(verbosity: u8, what: impl Display) {
-    if verbosity >= 1 {
-        write_line("warning", what);
+impl Log {
+    /// The log of this program, in the process that was started, before it splits.
+    pub fn new(program: &'static str) -> Self {
+        Self { program, pid: std::process::id(), client: None, verbosity: 1 }
     }
-}
 
-/// Says what happened, from `-v 2` on.
-pub fn info(verbosity: u8, what: impl Display) {
-    if verbosity >= 2 {
-        write_line("info", what);
+    /// Says why the program ends.
+    pub fn fatal(&self, error: &Error) {
+        self.write(error.level(), error);
     }
-}
 
-/// Says what was said, at `-v 3`.
-pub fn transcript(verbosity: u8, what: impl Display) {
-    if verbosity >= 3 {
-        write_line("info", what);
+    /// Says what an administrator should look at, from `-v 1` on.
+    pub fn warning(&self, what: impl Display) {
+        if self.verbosity >= 1 {
+            self.write("warning", what);
+        }
     }
-}
 
-/// Says what the session notes: a line of the transcript at `-v 3`, anything else as a warning.
-pub fn note(verbosity: u8, note: &Note) {
-    match note {
-        Note::Line(..) => transcript(verbosity, NoteText(note)),
-        _ => warning(verbosity, NoteText(note)),
+    /// Says what a session was, from `-v 2` on. It names the client itself.
+    pub fn session(&self, what: impl Display) {
+        if self.verbosity >= 2 {
+            self.write_line("info", format_args!("session {what}"));
+        }
+    }
+
+    /// Says what was said, at `-v 3`.
+    pub fn transcript(&self, what: impl Display) {
+        if self.verbosity >= 3 {
+            self.write("info", what);
+        }
+    }
+
+    /// Says what the session notes: a line of the transcript at `-v 3`, anything else as a warning.
+    pub fn note(&self, note: &Note) {
+        match note {
+            Note::Line(..) => self.transcript(NoteText(note)),
+            _ => self.warning(NoteText(note)),
+        }
+    }
+
+    fn write(&self, level: &str, what: impl Display) {
+        match &self.client {
+            Some(client) => self.write_line(level, format_args!("{}: {what}", Quoted(client.as_bytes()))),
+            None => self.write_line(level, what),
+        }
+    }
+
+    /// One write(2) a line, so that lines of several sessions do not mix. If standard error is gone there is nobody to
+    /// tell.
+    fn write_line(&self, level: &str, what: impl Display) {
+        let line = format!("{}: pid {}: {level}: {what}\n", self.program, self.pid);
+        let _ = io::stderr().write_all(line.as_bytes());
     }
 }
 
@@ -169,20 +198,6 @@ pub fn note(verbosity: u8, note: &Note) {
 pub fn pass_on(messages: &[u8]) {
     let _ = io::stderr().write_all(messages);
 }
-
-/// One write(2) a line, so that lines of several sessions do not mix. If standard error is gone there is nobody to
-/// tell.
-fn write_line(level: &str, what: impl Display) {
-    write_line_of(NAME, level, what);
-}
-
-fn write_line_of(program: &str, level: &str, what: impl Display) {
-    let line = format!("{program}: {level}: {what}\n");
-    let _ = io::stderr().write_all(line.as_bytes());
-}
-
-/// How every message begins.
-const NAME: &str = "starttls-wrapper";
 
 #[cfg(test)]
 mod tests {

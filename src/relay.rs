@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::config::{Config, Inside};
-use crate::message::{self, Error, Quoted};
+use crate::message::{Error, Log, Quoted};
 use crate::side::{Fault, Side};
 use crate::ucspi::Ends;
 use crate::window::{Ask, Window};
@@ -37,6 +37,7 @@ pub const FRESH_TIMEOUT: Duration = Duration::from_secs(300);
 /// The session's process, once its descriptors are its own.
 pub struct Relay<'a> {
     config: &'a Config,
+    log: &'a mut Log,
     window: Arc<Window>,
     session: Session,
     reactor: Reactor,
@@ -66,6 +67,7 @@ impl<'a> Relay<'a> {
     /// [`Error::Environment`] if the client's descriptors cannot be waited for, [`Error::System`].
     pub fn new(
         config: &'a Config,
+        log: &'a mut Log,
         window: Window,
         client: Side,
         session: Session,
@@ -76,6 +78,7 @@ impl<'a> Relay<'a> {
         reactor.register(Who::Client, &client)?;
         Ok(Self {
             config,
+            log,
             window,
             session,
             reactor,
@@ -97,6 +100,11 @@ impl<'a> Relay<'a> {
         self
     }
 
+    /// Where it says what there is to say.
+    pub fn log(&self) -> &Log {
+        self.log
+    }
+
     /// The whole session. Returns the exit status as far as the session decides it; zero leaves it to prog.
     ///
     /// # Errors
@@ -104,7 +112,7 @@ impl<'a> Relay<'a> {
     pub fn run(mut self) -> Result<u8, Error> {
         // Whoever sends a header to us has said what there is to say.
         if self.config.proxy.is_some() && self.report.ends.is_none() && !self.config.accept_proxy {
-            message::warning(self.config.verbosity, UNKNOWN_CLIENT);
+            self.log.warning(UNKNOWN_CLIENT);
         }
         if self.config.accept_proxy && !self.hear_proxy_header()? {
             self.report.left_unused();
@@ -113,7 +121,7 @@ impl<'a> Relay<'a> {
             self.leave_server();
             carry::close(&mut self.reactor, &mut self.client)?;
         }
-        self.report.write(self.config.verbosity, self.session.protocol(), self.session.replayed());
+        self.report.write(self.log, self.session.protocol(), self.session.replayed());
         Ok(self.report.status())
     }
 
@@ -168,7 +176,7 @@ impl<'a> Relay<'a> {
                 self.report.closed(outcome);
                 return Ok(Some(Next::Close));
             }
-            Order::Note(note) => message::note(self.config.verbosity, &note),
+            Order::Note(note) => self.log.note(&note),
         }
         Ok(None)
     }
@@ -235,7 +243,7 @@ impl<'a> Relay<'a> {
                 Fault::Cut => format!("{who} closed the connection without close_notify"),
                 Fault::Broken(why) => format!("TLS with {who} failed: {}", Quoted(why.as_bytes())),
             };
-            message::warning(self.config.verbosity, format!("{}: {what}", self.report.client));
+            self.log.warning(what);
             self.report.cut();
         }
     }

@@ -20,7 +20,7 @@ use rustix::process::{
 };
 use rustix::thread::{set_no_new_privs, set_thread_groups, set_thread_res_gid, set_thread_res_uid};
 
-use crate::message::{self, Error};
+use crate::message::{Error, Log};
 
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod calls;
@@ -52,8 +52,6 @@ pub struct Walls {
     pub ids: Option<(u32, u32)>,
     /// `--sandbox`.
     pub demand: Demand,
-    /// `-v`.
-    pub verbosity: u8,
 }
 
 impl Walls {
@@ -61,20 +59,20 @@ impl Walls {
     ///
     /// # Errors
     /// [`Error::System`]; then the process must not go on.
-    pub fn confine_session(self) -> Result<(), Error> {
+    pub fn confine_session(self, log: &Log) -> Result<(), Error> {
         drop_privileges(self.ids)?;
         limit()?;
         hide()?;
         let walls = [("Landlock", landlock()), ("seccomp", seccomp(Calls::Session))];
         for (wall, stands) in walls {
             match (stands, self.demand) {
-                (Ok(how), _) => message::transcript(self.verbosity, format_args!("{wall} confines the session{how}")),
+                (Ok(how), _) => log.transcript(format_args!("{wall} confines the session{how}")),
                 (Err(why), Demand::Require) => {
                     return Err(Error::System(format!("confine the session with {wall}"), why));
                 }
                 (Err(why), Demand::Try) => {
                     let what = Error::System(format!("confine the session with {wall}"), why);
-                    message::warning(self.verbosity, what);
+                    log.warning(what);
                 }
             }
         }

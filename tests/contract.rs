@@ -8,6 +8,7 @@ use std::process::{Command, Output, Stdio};
 
 use starttls_protocols::PROTOCOLS;
 use support::certificates::Site;
+use support::program::sentence;
 use support::wrapper::{WRAPPER, Wrapper};
 
 fn run(arguments: &[&str], environment: &[(&str, &str)]) -> Output {
@@ -24,7 +25,7 @@ fn says(arguments: &[&str], environment: &[(&str, &str)], status: i32, line: &st
     let output = run(arguments, environment);
     let said = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(status), "{arguments:?} says {said}");
-    assert!(said.starts_with(&format!("starttls-wrapper: {line}")), "{arguments:?} says {said}");
+    assert!(sentence(&said).starts_with(&format!("starttls-wrapper: {line}")), "{arguments:?} says {said}");
     assert_eq!(said.lines().count(), 1, "{arguments:?} says {said}");
     assert!(output.stdout.is_empty(), "{arguments:?}");
 }

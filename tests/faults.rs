@@ -99,7 +99,6 @@ struct Stage {
 fn outcome(site: &Site, phase: Phase, fault: Fault) -> String {
     let mut stage = reach(site, phase);
     let keeper = stage.session.wrapper.pid();
-    let client = stage.session.client_name();
     stage.session.unshare();
     strike(&mut stage, keeper, fault);
     if (phase, fault) == (Phase::Reaching, Fault::ServerDies) {
@@ -112,7 +111,7 @@ fn outcome(site: &Site, phase: Phase, fault: Fault) -> String {
     proc::until(|| proc::group(keeper).is_empty());
     let log = stage.session.wrapper.log.whole();
     let says: Vec<&str> = log.lines().filter_map(|line| line.strip_prefix("starttls-wrapper: ")).collect();
-    let says = says.join("; ").replace(&client, "CLIENT").replace(&stage.port, "PORT");
+    let says = says.join("; ").replace(&stage.port, "PORT");
     format!("{heard:<26} {status:<7} {says}")
 }
 
@@ -267,7 +266,7 @@ Handshake      SessionKilled  end                        101     fatal: the sess
 Handshake      KeeperKilled   end                        137     fatal: the keeper is gone
 Handshake      Sigterm        end                        143     fatal: the keeper is gone
 Handshake      Sighup         end                        129     fatal: the keeper is gone
-Handshake      ClientResets   -                          98      warning: TLS handshake with CLIENT failed: connection reset by peer
+Handshake      ClientResets   -                          98      warning: TLS handshake with the client failed: connection reset by peer
 Inside         ServerDies     end                        137
 Inside         SessionKilled  cut                        101     fatal: the session was killed by signal 9
 Inside         KeeperKilled   421 4.3.0.. end            137     fatal: the keeper is gone

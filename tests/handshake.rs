@@ -28,7 +28,7 @@ fn refusal(wrapper: Wrapper, client: &Client) -> String {
     assert!(session.has_no_further_server());
     let end = session.end();
     assert_eq!(end.status, 98);
-    assert!(end.log.contains("warning: TLS handshake with 127.0.0.1:"), "{}", end.log);
+    assert!(end.log.contains("warning: TLS handshake with the client failed: "), "{}", end.log);
     why.to_string()
 }
 
@@ -55,10 +55,9 @@ fn plaintext_where_tls_begins_at_once_is_called_so() {
     session.client.says("EHLO laptop\r\n");
     assert_eq!(session.client.hears_rest().first(), Some(&21), "an alert");
     assert!(session.has_no_further_server());
-    let client = session.client_name();
     let end = session.end();
-    let warning = format!("starttls-wrapper: warning: {client} sent 13 bytes of plaintext in place of TLS\n");
-    assert_eq!((end.status, end.log), (98, warning));
+    let warning = "starttls-wrapper: warning: the client sent 13 bytes of plaintext in place of TLS\n";
+    assert_eq!((end.status, &*end.log), (98, warning));
 }
 
 #[test]

@@ -92,6 +92,91 @@ fn proxy_env_keeps_messages_from_the_client_as_well() {
     }
 }
 
+/// Every line that a session says, whichever of its processes speaks.
+#[test]
+fn a_message_names_the_process_that_the_super_server_started_and_the_client() {
+    let site = Site::new();
+    for (wrapper, told, says) in [
+        (Wrapper::respawn(&site).options(&["-v", "3"]), None, "STARTTLS\r\nno TLS\r\n"),
+        (Wrapper::respawn(&site).options(&["-v", "3"]), Some("192.0.2.9:4711"), "STARTTLS\r\nno TLS\r\n"),
+        (Wrapper::respawn(&site).env("KEYFILE", "/nonexistent"), Some("[2001:db8::9]:4711"), "STARTTLS\r\n"),
+        (Wrapper::backend(&site, 1), None, "STARTTLS\r\n"),
+    ] {
+        let environment = told
+            .and_then(|told| told.rsplit_once(':'))
+            .map(|(ip, port)| [("TCPREMOTEIP", ip.trim_matches(['[', ']'])), ("TCPREMOTEPORT", port)]);
+        let wrapper = environment.iter().flatten().fold(wrapper, |wrapper, (name, value)| wrapper.env(name, value));
+        let mut session =
+            wrapper.start_prog(&["/bin/sh", "-c", "echo 220 mx; read line; echo 250 mx; cat > /dev/null"]);
+        session.client.says("EHLO laptop\r\n");
+        session.client.hears_line_with("250");
+        session.client.says(says);
+        session.unshare();
+        session.client.says_no_more();
+        session.client.hears_rest();
+        let (pid, log) = (session.wrapper.pid(), session.wrapper.log.clone());
+        let client = told.map_or_else(|| session.line.local_addr().unwrap().to_string(), str::to_owned);
+        session.end();
+        names(&log.raw(), "starttls-wrapper", pid, &client);
+    }
+}
+
+#[test]
+fn behind_a_load_balancer_the_client_is_the_balancer_until_its_header_is_read() {
+    let site = Site::new();
+    let balancer = Wrapper::respawn(&site).option("--accept-proxy").env("TCPREMOTEIP", "192.0.2.1");
+    for (header, prog, client) in [
+        ("EHLO laptop\r\n", "/bin/true", "192.0.2.1"),
+        ("PROXY TCP4 198.51.100.9 192.0.2.2 4711 25\r\n", "/nonexistent", "198.51.100.9:4711"),
+    ] {
+        let mut session = balancer.clone().start_prog(&[prog]);
+        session.client.says(header);
+        session.unshare();
+        session.client.hears_rest();
+        let (pid, log) = (session.wrapper.pid(), session.wrapper.log.clone());
+        session.end();
+        names(&log.raw(), "starttls-wrapper", pid, client);
+    }
+}
+
+#[test]
+fn proxy_env_names_them_as_well() {
+    for (words, header, client) in [
+        (&["true"][..], "EHLO laptop\r\n", "192.0.2.1:25"),
+        (&["/nonexistent"], "PROXY UNKNOWN\r\n", "192.0.2.1:25"),
+        (&["/nonexistent"], "PROXY TCP4 198.51.100.9 192.0.2.2 4711 25\r\n", "198.51.100.9:4711"),
+    ] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_proxy-env"));
+        command.args(words).env("TCPREMOTEIP", "192.0.2.1").env("TCPREMOTEPORT", "25");
+        let mut child = command.stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let pid = child.id();
+        child.stdin.take().unwrap().write_all(header.as_bytes()).unwrap();
+        let output = child.wait_with_output().unwrap();
+        names(&String::from_utf8(output.stderr).unwrap(), "proxy-env", pid, client);
+    }
+}
+
+/// What is wrong with the command line is not the client's affair.
+#[test]
+fn a_usage_error_names_the_process() {
+    let child = Command::new(WRAPPER).arg("--nonsense").stderr(Stdio::piped()).spawn().unwrap();
+    let pid = child.id();
+    let said = String::from_utf8(child.wait_with_output().unwrap().stderr).unwrap();
+    assert!(said.starts_with(&format!("starttls-wrapper: pid {pid}: usage: unknown option --nonsense: ")), "{said}");
+}
+
+#[track_caller]
+fn names(log: &str, program: &str, pid: u32, client: &str) {
+    assert!(!log.is_empty());
+    for line in log.lines() {
+        let sentence = line.strip_prefix(&format!("{program}: pid {pid}: ")).and_then(|rest| rest.split_once(": "));
+        let (level, sentence) = sentence.unwrap_or_else(|| panic!("{line}"));
+        assert!(["fatal", "warning", "info"].contains(&level), "{line}");
+        let named = [format!("{client}: "), format!("session client={client} ")];
+        assert!(named.iter().any(|name| sentence.starts_with(name)), "{client} is not named: {line}");
+    }
+}
+
 #[test]
 fn a_person_hears_what_is_wrong_with_the_command_line() {
     let usage = "usage: unknown option --nonsense: ";

@@ -411,7 +411,10 @@ fn proxy_env_runs_nothing_without_a_header() {
     for input in [&b"P"[..], b"EHLO laptop\r\n", b"PROXY TCP4 1.2.3.4", &header_of(Version::V2)[..20]] {
         let (status, said, log) = proxy_env(input, &["echo", "run"]);
         assert_eq!((status, said.as_str()), (Some(100), ""));
-        assert!(log.starts_with("proxy-env: fatal: unable to read the PROXY header: "), "{log}");
+        assert!(
+            log.starts_with("proxy-env: pid ") && log.contains(": fatal: unable to read the PROXY header: "),
+            "{log}"
+        );
     }
     assert_eq!(proxy_env(b"PROXY UNKNOWN\r\n", &["/nonexistent"]).0, Some(127));
     assert_eq!(proxy_env(b"PROXY UNKNOWN\r\n", &[]).0, Some(100));

@@ -12,25 +12,30 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::FileType;
 use rustix::io::{Errno, read, retry_on_intr};
 use rustix::stdio::stdin;
-use starttls_wrapper::client;
 use starttls_wrapper::config::is_tls_variable;
-use starttls_wrapper::message::{self, Error};
+use starttls_wrapper::message::{Error, Log};
 use starttls_wrapper::proxy::{self, HEADER_TIMEOUT, Header, Sets};
+use starttls_wrapper::{cli, client};
 
 fn main() -> ExitCode {
     client::spare_messages(FileType::Socket);
-    let Err(why) = run() else { return ExitCode::SUCCESS };
-    message::fatal_of(NAME, &why);
+    let mut log = Log::new("proxy-env");
+    let Err(why) = run(&mut log) else { return ExitCode::SUCCESS };
+    log.fatal(&why);
     ExitCode::from(why.exit_code())
 }
 
 /// Returns if there is nobody to serve: a load balancer that looked whether somebody listens.
-fn run() -> Result<(), Error> {
+fn run(log: &mut Log) -> Result<(), Error> {
     let mut words = env::args_os().skip(1).skip_while(|word| word == "--");
     let prog = words.next().filter(|word| !word.as_encoded_bytes().starts_with(b"-"));
     let prog = prog.ok_or_else(|| Error::Usage("proxy-env [--] prog...".into()))?;
     client::spare_messages(FileType::Fifo);
+    let proto = env::var("PROTO").unwrap_or_else(|_| "TCP".into());
+    let peer = || client::ends(stdin()).map(|ends| ends.client.to_string());
+    log.client = cli::remote(&proto, &|name| env::var_os(name)).or_else(peer);
     let Some(header) = read_header()? else { return Ok(()) };
+    log.client = header.ends.as_ref().map_or(log.client.take(), |ends| Some(ends.client.to_string()));
     let mut command = Command::new(&prog);
     command.args(words);
     tell(&header, &mut command);
@@ -79,5 +84,3 @@ fn tell(header: &Header, command: &mut Command) {
         };
     }
 }
-
-const NAME: &str = "proxy-env";

@@ -39,7 +39,8 @@ pub(super) fn ids(env: &dyn Fn(&str) -> Option<OsString>) -> Result<Option<(u32,
     }
 }
 
-pub(super) fn remote(proto: &str, env: &dyn Fn(&str) -> Option<OsString>) -> Option<String> {
+/// The client's address for messages, as the super-server tells it.
+pub fn remote(proto: &str, env: &dyn Fn(&str) -> Option<OsString>) -> Option<String> {
     let ip = env(&format!("{proto}REMOTEIP"))?.into_string().ok()?;
     let port = env(&format!("{proto}REMOTEPORT")).and_then(|port| port.into_string().ok());
     let ip = if ip.contains(':') { format!("[{ip}]") } else { ip };

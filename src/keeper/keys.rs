@@ -3,7 +3,7 @@
 use super::anchors::sealed;
 use super::{Keeper, refused};
 use crate::keys::Files;
-use crate::message::{self, Error};
+use crate::message::Error;
 use crate::tls::Identity;
 use crate::window::{Chain, Peer};
 
@@ -28,7 +28,7 @@ impl Keeper<'_> {
         self.identity = match name.and_then(|name| self.config.names.find(name)).map(Files::load) {
             Some(Ok(own)) => Some(own),
             Some(Err(why)) => {
-                message::warning(self.config.verbosity, why);
+                self.log.warning(why);
                 default
             }
             None => default,

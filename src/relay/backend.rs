@@ -6,7 +6,7 @@ use super::failure::NoTls;
 use super::reactor::Who;
 use super::{BACKEND_TIMEOUT, PIECE, Relay};
 use crate::config::{Backend, BackendTls, Inside};
-use crate::message::{self, Error};
+use crate::message::Error;
 use crate::tls::Heard;
 use crate::window::Ask;
 use starttls_protocols::session::{Approach, Refusal, Step, Surplus};
@@ -80,7 +80,7 @@ impl Relay<'_> {
                 // connection is a fresh one: what was said on the old one was this program's.
                 if !self.report.is_in_plaintext() {
                     let what = format!("going on in plaintext with {}: {why}", backend.address);
-                    message::warning(self.config.verbosity, what);
+                    self.log.warning(what);
                 }
                 self.drop_backend();
                 self.reach_by(backend, BackendTls::None, until)
@@ -186,7 +186,7 @@ impl Relay<'_> {
         self.drop_backend();
         if !matches!(why, NoTls::Told) {
             let what = format!("unable to use the TLS server {}: {why}", backend.address);
-            message::warning(self.config.verbosity, what);
+            self.log.warning(what);
         }
     }
 

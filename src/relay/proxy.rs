@@ -17,7 +17,8 @@ impl Relay<'_> {
         let Some(header) = proxy::read(|buffer| self.hear_first(buffer, until))? else { return Ok(false) };
         if let Some(ends) = header.ends {
             self.window.ask(&Ask::Client(ends))?;
-            self.report.meet(ends);
+            self.log.client = Some(ends.client.to_string());
+            self.report.ends = Some(ends);
         }
         Ok(true)
     }

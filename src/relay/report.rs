@@ -5,15 +5,13 @@ use std::time::Instant;
 
 use starttls_protocols::Protocol;
 
-use crate::message::{self, Quoted};
+use crate::message::{Log, Quoted};
 use crate::proxy::Ends;
 use crate::tls::Facts;
 use starttls_protocols::session::{Outcome, Replayed};
 
 /// What is known of a session.
 pub struct Report {
-    /// The client's address, as `192.0.2.1:4711`, or `unknown`.
-    pub client: String,
     /// Both ends of the client's connection, if they are known.
     pub ends: Option<Ends>,
     pub(super) from_client: u64,
@@ -41,10 +39,8 @@ enum Ending {
 
 impl Report {
     /// A session that begins now. `identity` is how the server inside TLS learns who the client is.
-    pub fn new(client: Option<String>, ends: Option<Ends>, identity: &'static str) -> Self {
-        let client = client.or_else(|| ends.map(|ends| ends.client.to_string()));
+    pub fn new(ends: Option<Ends>, identity: &'static str) -> Self {
         Self {
-            client: client.unwrap_or_else(|| "unknown".into()),
             ends,
             from_client: 0,
             to_client: 0,
@@ -55,12 +51,6 @@ impl Report {
             backend: None,
             cut: false,
         }
-    }
-
-    /// A PROXY header told who the client is.
-    pub(super) fn meet(&mut self, ends: Ends) {
-        self.client = ends.client.to_string();
-        self.ends = Some(ends);
     }
 
     /// The client left before its first byte, where that must come first: it only looked whether somebody listens.
@@ -128,13 +118,16 @@ impl Report {
     }
 
     /// Writes the session line (`-v 2`).
-    pub(super) fn write(&self, verbosity: u8, protocol: Option<Protocol>, replayed: Replayed) {
-        message::info(verbosity, Line { report: self, protocol, replayed });
+    pub(super) fn write(&self, log: &Log, protocol: Option<Protocol>, replayed: Replayed) {
+        let client = log.client.as_deref().unwrap_or("unknown");
+        log.session(Line { client, report: self, protocol, replayed });
     }
 }
 
 /// The session line.
 struct Line<'a> {
+    /// `192.0.2.1:4711`, or `unknown`.
+    client: &'a str,
     report: &'a Report,
     protocol: Option<Protocol>,
     replayed: Replayed,
@@ -142,9 +135,9 @@ struct Line<'a> {
 
 impl Display for Line<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Report { client, from_client, to_client, began, ending, facts, backend, .. } = self.report;
+        let Report { from_client, to_client, began, ending, facts, backend, .. } = self.report;
         let protocol = self.protocol.map_or("unknown", |protocol| protocol.name);
-        write!(f, "session client={} protocol={protocol} outcome={ending}", Quoted(client.as_bytes()))?;
+        write!(f, "client={} protocol={protocol} outcome={ending}", Quoted(self.client.as_bytes()))?;
         if let Some(Facts { version, cipher, group, sni, guest, .. }) = facts {
             let sni = sni.as_deref().unwrap_or("none");
             write!(f, " identity={} version={version} cipher={cipher} group={group}", self.report.identity())?;

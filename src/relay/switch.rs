@@ -8,7 +8,7 @@ use super::failure::NoTls;
 use super::reactor::Who;
 use super::{Next, Relay};
 use crate::config::Inside;
-use crate::message::{self, Error};
+use crate::message::Error;
 use crate::tls::{Facts, Leg, is_no_tls};
 use crate::window::Ask;
 use starttls_protocols::session::Surplus;
@@ -19,7 +19,7 @@ impl Relay<'_> {
         let until = Instant::now() + self.config.tls.handshake_timeout;
         while !self.client.flush() {
             if !self.wait(Some(until))? {
-                return Err(Error::Timeout(format!("{} did not read the go-ahead", self.report.client)));
+                return Err(Error::Timeout("the client did not read the go-ahead".into()));
             }
         }
         self.drop_server();
@@ -92,20 +92,16 @@ impl Relay<'_> {
     }
 
     pub(super) fn handshake_failed(&mut self, why: &NoTls) {
-        let client = &self.report.client;
         let received = self.client.tls().map_or(0, Leg::received);
-        message::warning(
-            self.config.verbosity,
-            match why {
-                NoTls::Failed(why) if is_no_tls(why) && self.config.implicit => {
-                    format!("{client} sent {received} bytes of plaintext in place of TLS")
-                }
-                NoTls::Failed(why) if is_no_tls(why) => {
-                    format!("{client} sent {received} bytes of plaintext behind STARTTLS")
-                }
-                _ => format!("TLS handshake with {client} failed: {why}"),
-            },
-        );
+        self.log.warning(match why {
+            NoTls::Failed(why) if is_no_tls(why) && self.config.implicit => {
+                format!("the client sent {received} bytes of plaintext in place of TLS")
+            }
+            NoTls::Failed(why) if is_no_tls(why) => {
+                format!("the client sent {received} bytes of plaintext behind STARTTLS")
+            }
+            _ => format!("TLS handshake with the client failed: {why}"),
+        });
         self.report.handshake_failed(why.is_timeout());
     }
 

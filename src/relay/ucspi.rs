@@ -7,7 +7,7 @@ use std::time::Instant;
 use super::failure::NoTls;
 use super::reactor::Who;
 use super::{Next, PIECE, Relay};
-use crate::message::{self, Error};
+use crate::message::Error;
 use crate::proxy::Tls;
 use crate::side::Side;
 use crate::tls::{Facts, Guest, Heard};
@@ -21,8 +21,7 @@ impl Relay<'_> {
     pub(super) fn hand_over(&mut self, ends: Ends, surplus: Surplus, until: Instant) -> Result<Option<Next>, Error> {
         let surplus = surplus.into_bytes().len();
         if surplus > 0 {
-            let what = format!("{} sent {surplus} bytes of plaintext behind STARTTLS", self.report.client);
-            message::warning(self.config.verbosity, what);
+            self.log.warning(format_args!("the client sent {surplus} bytes of plaintext behind STARTTLS"));
             self.report.handshake_failed(false);
             return Ok(Some(Next::Close));
         }
@@ -40,8 +39,7 @@ impl Relay<'_> {
             }
             Err(why) => {
                 let why = why.unless_fatal()?;
-                let what = format!("TLS handshake with {} failed: {why}", self.report.client);
-                message::warning(self.config.verbosity, what);
+                self.log.warning(format_args!("TLS handshake with the client failed: {why}"));
                 self.report.handshake_failed(why.is_timeout());
                 // Nobody else reads from it any more, and it is ours to close.
                 self.client.set_nonblocking(true)?;

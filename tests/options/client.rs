@@ -38,7 +38,7 @@ pub(crate) const ROWS: &[Row] = &[
         says: "EHLO a; STARTTLS; <TLS>",
         client: "220 mx; 250-mx, 250 STARTTLS; 220 2.0.0 Ready to start TLS; TLSv1.3; alert CertificateRequired",
         server: "EHLO a, end",
-        end: "98; warning: TLS handshake with {client} failed: peer sent no certificates",
+        end: "98; warning: TLS handshake with the client failed: peer sent no certificates",
         ..ROW
     },
     Row { option: "-S", given: "-S --respawn", client: SERVED, server: "EHLO a, end / EHLO b, QUIT", end: "0", ..ROW },
@@ -56,7 +56,7 @@ pub(crate) const ROWS: &[Row] = &[
         says: "EHLO a; STARTTLS; <TLS>; EHLO b; <cut>",
         client: "220 mx; 250-mx, 250 STARTTLS; 220 2.0.0 Ready to start TLS; TLSv1.3; 250 mx; close_notify",
         server: "EHLO a, end / EHLO b, end",
-        end: "98; warning: {client}: the client closed the connection without close_notify",
+        end: "98; warning: the client closed the connection without close_notify",
         ..ROW
     },
     Row {
@@ -74,7 +74,7 @@ pub(crate) const ROWS: &[Row] = &[
         says: "EHLO a; STARTTLS",
         client: "220 mx; 250-mx, 250 STARTTLS; 220 2.0.0 Ready to start TLS; end",
         server: "EHLO a, end",
-        end: "99; warning: TLS handshake with {client} failed: it took too long",
+        end: "99; warning: TLS handshake with the client failed: it took too long",
         ..ROW
     },
     Row {
@@ -84,7 +84,7 @@ pub(crate) const ROWS: &[Row] = &[
         says: "EHLO a; STARTTLS; <TLS elsewhere>",
         client: "220 mx; 250-mx, 250 STARTTLS; 220 2.0.0 Ready to start TLS; refuses the certificate",
         server: "EHLO a, end",
-        end: "98; warning: TLS handshake with {client} failed: received fatal alert: BadCertificate",
+        end: "98; warning: TLS handshake with the client failed: received fatal alert: BadCertificate",
         ..ROW
     },
     Row {
@@ -114,7 +114,7 @@ pub(crate) const ROWS: &[Row] = &[
         says: "EHLO a; STARTTLS; <TLS>",
         client: "220 mx; 250-mx, 250 STARTTLS; 220 2.0.0 Ready to start TLS; alert UnrecognisedName",
         server: "EHLO a, end",
-        end: "98; warning: TLS handshake with {client} failed: unexpected error: no server certificate chain resolved",
+        end: "98; warning: TLS handshake with the client failed: unexpected error: no server certificate chain resolved",
         ..ROW
     },
     Row {
@@ -132,7 +132,7 @@ pub(crate) const ROWS: &[Row] = &[
         says: "EHLO a; STARTTLS; <TLS 1.2>",
         client: "220 mx; 250-mx, 250 STARTTLS; 220 2.0.0 Ready to start TLS; alert ProtocolVersion",
         server: "EHLO a, end",
-        end: "98; warning: TLS handshake with {client} failed: peer is incompatible: Tls12NotOfferedOrEnabled",
+        end: "98; warning: TLS handshake with the client failed: peer is incompatible: Tls12NotOfferedOrEnabled",
         ..ROW
     },
 ];

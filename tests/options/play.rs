@@ -66,7 +66,7 @@ pub(crate) fn play(row: &'static Row) -> Seen {
     let all_met = session.has_no_further_server() && place.backend.is_untouched() && place.plain.is_untouched();
     assert!(all_met, "more servers than the row knows: {} ({})", row.option, row.given);
     let end = session.end();
-    let log = end.log.lines().map(|line| told(line).replace(&name, "{client}"));
+    let log = end.log.lines().map(|line| told(line).to_owned());
     // What this machine's kernel can is told at -v 3 only.
     let lines = log.filter(|line| !line.contains("confines the session"));
     let end = [end.status.to_string()].into_iter().chain(lines).collect::<Vec<_>>().join("; ");

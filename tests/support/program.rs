@@ -1,6 +1,7 @@
 //! Programs of others: found or missed in one sentence, heard on standard error, and ended when they go out of scope.
 
 use std::io::Read;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsFd;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -94,7 +95,24 @@ impl Drop for Running {
     }
 }
 
-/// What somebody writes to standard error.
+/// A message without what tells sessions apart: `program: level: sentence`. What is none of ours stays as it is.
+pub(crate) fn sentence(line: &str) -> String {
+    let parts = || {
+        let (program, rest) = line.split_once(": pid ")?;
+        let (pid, rest) = rest.split_once(": ")?;
+        let (level, rest) = pid.parse::<u32>().ok().and(rest.split_once(": "))?;
+        let client = rest.split_once(": ").filter(|(client, _)| is_address(client));
+        Some(format!("{program}: {level}: {}", client.map_or(rest, |(_, sentence)| sentence)))
+    };
+    parts().unwrap_or_else(|| line.to_owned())
+}
+
+fn is_address(text: &str) -> bool {
+    text.parse::<SocketAddr>().is_ok() || text.parse::<IpAddr>().is_ok()
+}
+
+/// What somebody writes to standard error; of our messages the [sentences](sentence). What stands before them is the
+/// affair of tests/messages.rs.
 #[derive(Clone)]
 pub(crate) struct Log {
     state: Arc<(Mutex<State>, Condvar)>,
@@ -102,8 +120,14 @@ pub(crate) struct Log {
 
 #[derive(Default)]
 struct State {
-    text: String,
+    raw: String,
     over: bool,
+}
+
+impl State {
+    fn text(&self) -> String {
+        self.raw.split_inclusive('\n').map(sentence).collect()
+    }
 }
 
 impl Log {
@@ -115,7 +139,7 @@ impl Log {
             loop {
                 let count = source.read(&mut buffer).unwrap_or(0);
                 let mut log = state.0.lock().unwrap();
-                log.text += &String::from_utf8_lossy(&buffer[..count]);
+                log.raw += &String::from_utf8_lossy(&buffer[..count]);
                 log.over = count == 0;
                 state.1.notify_all();
                 if log.over {
@@ -128,7 +152,12 @@ impl Log {
 
     /// What was written so far.
     pub(crate) fn text(&self) -> String {
-        self.state.0.lock().unwrap().text.clone()
+        self.state.0.lock().unwrap().text()
+    }
+
+    /// The same as it was written.
+    pub(crate) fn raw(&self) -> String {
+        self.state.0.lock().unwrap().raw.clone()
     }
 
     /// Everything, once everybody who could write has ended.
@@ -143,13 +172,13 @@ impl Log {
         let line = |text: &str| {
             text.split_inclusive('\n').find(|l| l.ends_with('\n') && l.contains(wanted)).map(str::to_owned)
         };
-        line(&self.wait_until(wanted, |state| line(&state.text).is_some())).unwrap()
+        line(&self.wait_until(wanted, |state| line(&state.text()).is_some())).unwrap()
     }
 
     /// Waits until so many lines hold this.
     #[track_caller]
     pub(crate) fn lines_with(&self, wanted: &str, count: usize) {
-        self.wait_until(wanted, |state| state.text.matches(wanted).count() >= count);
+        self.wait_until(wanted, |state| state.text().matches(wanted).count() >= count);
     }
 
     #[track_caller]
@@ -157,9 +186,9 @@ impl Log {
         let (until, mut state) = (Instant::now() + PATIENCE, self.state.0.lock().unwrap());
         while !enough(&state) {
             let left = until.saturating_duration_since(Instant::now());
-            assert!(left > Duration::ZERO && !state.over, "{wanted} does not come; the log:\n{}", state.text);
+            assert!(left > Duration::ZERO && !state.over, "{wanted} does not come; the log:\n{}", state.text());
             state = self.state.1.wait_timeout(state, left).unwrap().0;
         }
-        state.text.clone()
+        state.text()
     }
 }

@@ -38,6 +38,7 @@ pub(crate) fn from_here(path: &str) -> &str {
 pub(crate) const NOT_AVAILABLE: &str = "454 4.7.0 TLS not available due to temporary reason\r\n";
 
 /// A wrapper about to be started.
+#[derive(Clone)]
 pub(crate) struct Wrapper {
     before: Vec<String>,
     options: Vec<OsString>,
