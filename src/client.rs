@@ -1,12 +1,14 @@
 //! The client's descriptors: 0 and 1, as the super-server left them.
 //!
-//! They are made non-blocking while the session lasts. Others may share them, so whoever outlives the session puts
-//! the flag back: the keeper, who holds a copy of both and never reads from either.
+//! They are made non-blocking while the session has them; with `--ucspi-tls` they are prog's until it asks for TLS.
+//! Others may share them, so whoever outlives the session puts the flag back: the keeper, who holds a copy of both and
+//! never reads from either.
 
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 
-use rustix::fs::{FileType, Mode, OFlags, fcntl_getfl, fcntl_setfl, fstat, open};
+use rustix::fs::{FileType, Mode, OFlags, fcntl_getfl, fstat, open};
+use rustix::io::ioctl_fionbio;
 use rustix::net::{getpeername, getsockname, sockopt};
 use rustix::stdio::{dup2_stderr, dup2_stdin, dup2_stdout, stderr, stdin, stdout};
 
@@ -21,7 +23,8 @@ pub struct Client {
     pub input: OwnedFd,
     /// What the client hears goes here.
     pub output: OwnedFd,
-    flags: (OFlags, OFlags),
+    /// Which of them waited before they were [prepared](Self::prepare).
+    pub waited: [bool; 2],
 }
 
 impl Client {
@@ -37,8 +40,7 @@ impl Client {
         let output = rustix::io::fcntl_dupfd_cloexec(stdout(), FIRST_FREE).map_err(duplicate)?;
         let null = null()?;
         dup2_stdin(&null).and_then(|()| dup2_stdout(&null)).map_err(Error::system("replace descriptors 0 and 1"))?;
-        let flags = (flags_of(&input)?, flags_of(&output)?);
-        Ok(Self { input, output, flags })
+        Ok(Self { input, output, waited: [false; 2] })
     }
 
     /// Without Nagle's delay (a go-ahead must not wait 40 ms for an acknowledgement), and with keepalive, so that a
@@ -49,23 +51,29 @@ impl Client {
         let _ = sockopt::set_socket_keepalive(&self.output, true);
     }
 
-    /// Makes the descriptors fit for the session: non-blocking.
+    /// Makes the descriptors fit for the session: non-blocking. Of their flags no other is touched, nor will be.
     ///
     /// # Errors
     /// [`Error::System`].
-    pub fn prepare(&self) -> Result<(), Error> {
-        for (fd, flags) in [(&self.input, self.flags.0), (&self.output, self.flags.1)] {
-            fcntl_setfl(fd, flags | OFlags::NONBLOCK)
-                .map_err(Error::system("make the client's descriptors non-blocking"))?;
+    pub fn prepare(&mut self) -> Result<(), Error> {
+        for (fd, waited) in [&self.input, &self.output].into_iter().zip(&mut self.waited) {
+            *waited |= waits(fd)?;
+            ioctl_fionbio(fd, true).map_err(Error::system("make the client's descriptors non-blocking"))?;
         }
         Ok(())
     }
 
-    /// Puts the flags back as they were, and lets go.
+    /// Makes those wait again that did when they were prepared, and lets go.
     pub fn release(self) {
+        wait_again([&self.input, &self.output], self.waited);
+    }
+}
+
+/// Makes those of the client's descriptors wait that waited before.
+pub fn wait_again(descriptors: [impl AsFd; 2], waited: [bool; 2]) {
+    for (fd, _) in descriptors.into_iter().zip(waited).filter(|(_, waited)| *waited) {
         // Nothing is left to be done if it fails: the descriptor's owner has closed it.
-        let _ = fcntl_setfl(&self.input, self.flags.0);
-        let _ = fcntl_setfl(&self.output, self.flags.1);
+        let _ = ioctl_fionbio(fd, false);
     }
 }
 
@@ -95,8 +103,9 @@ fn null() -> Result<OwnedFd, Error> {
     open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()).map_err(Error::system("open /dev/null"))
 }
 
-fn flags_of(fd: impl AsFd) -> Result<OFlags, Error> {
-    fcntl_getfl(fd).map_err(Error::system("read the flags of the client's descriptors"))
+fn waits(fd: impl AsFd) -> Result<bool, Error> {
+    let flags = fcntl_getfl(fd).map_err(Error::system("read the flags of the client's descriptors"))?;
+    Ok(!flags.contains(OFlags::NONBLOCK))
 }
 
 /// Above the standard descriptors.

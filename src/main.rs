@@ -42,12 +42,12 @@ fn run(config: &Config, log: &mut Log) -> Result<u8, Error> {
     client::spare_messages(FileType::Fifo);
     (log.verbosity, log.client) = (config.verbosity, config.remote.clone());
     let ucspi = config.ucspi.map(ucspi::Ends::adopt).transpose()?;
-    let client = Client::take()?;
+    let mut client = Client::take()?;
     let ends = config.said.ends(client::ends(&client.input));
     log.client = log.client.take().or_else(|| ends.map(|ends| ends.client.to_string()));
     let offer = offer(config, log)?;
-    client.hurry();
     if !matches!(config.inside, Inside::Itself) {
+        client.hurry();
         client.prepare()?;
     }
     sandbox::hide()?;
@@ -55,7 +55,8 @@ fn run(config: &Config, log: &mut Log) -> Result<u8, Error> {
     kept.extend(ucspi.iter().flat_map(ucspi::Ends::numbers));
     match window::split(&kept)? {
         Half::Keeper(window, session) => {
-            drop(ucspi);
+            // Open to the very end: sslserver -n ends whoever closes it sooner.
+            let _control = ucspi.map(|ends| ends.control);
             Keeper::new(config, log, window)?.run(session, client)
         }
         Half::Session(window) => {
@@ -101,8 +102,9 @@ fn listen(
         implicit: config.implicit,
         transcript: config.verbosity >= 3,
     };
+    let waited = client.waited;
     let side = Side::new(client.input, client.output);
-    let relay = Relay::new(config, log, window, side, Session::new(rules), report)?.with(ucspi);
+    let relay = Relay::new(config, log, window, side, Session::new(rules), report)?.with(ucspi, waited);
     config.walls.confine_session(relay.log())?;
     relay.run()
 }

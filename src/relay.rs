@@ -47,6 +47,8 @@ pub struct Relay<'a> {
     limit: Option<(Limit, Instant)>,
     /// The UCSPI-TLS server's ends, while TLS may yet be asked for.
     ucspi: Option<Ends>,
+    /// Which of the client's descriptors waited before they were ours.
+    waited: [bool; 2],
     /// What it told of TLS.
     told: Option<Vec<String>>,
     report: Report,
@@ -87,16 +89,17 @@ impl<'a> Relay<'a> {
             backend: None,
             limit: None,
             ucspi: None,
+            waited: [false; 2],
             told: None,
             report,
             piece: vec![0; PIECE].into(),
         })
     }
 
-    /// TLS with the client is left to a UCSPI-TLS server.
+    /// TLS with the client is left to a UCSPI-TLS server, whose descriptors waited, or did not, before they were ours.
     #[must_use]
-    pub fn with(mut self, ucspi: Option<Ends>) -> Self {
-        self.ucspi = ucspi;
+    pub fn with(mut self, ucspi: Option<Ends>, waited: [bool; 2]) -> Self {
+        (self.ucspi, self.waited) = (ucspi, waited);
         self
     }
 
@@ -225,7 +228,6 @@ impl<'a> Relay<'a> {
     }
 
     fn pass_through(&mut self) -> Result<(), Error> {
-        self.ucspi = None;
         if self.client.tls().is_none() && self.told.is_none() {
             self.window.tell(&Ask::Release)?;
         }

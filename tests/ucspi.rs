@@ -104,16 +104,58 @@ fn plaintext_behind_starttls_fails_the_handshake_there() {
     assert_eq!(session.end().status, 98);
 }
 
+/// sslserver -n ends whoever closes the control socket.
 #[test]
-fn a_session_without_starttls_needs_no_tls_at_all() {
+fn the_control_socket_of_a_plaintext_session_is_kept_to_the_end() {
     let site = Site::new();
-    let mut session = start(Wrapper::bare(&[]).option("--respawn"), &site);
+    for client_leaves in [true, false] {
+        let mut session = start(Wrapper::bare(&[]).option("--respawn"), &site);
+        let mut server = session.opening();
+        session.client.says("MAIL FROM:<a@example.org>\r\n");
+        server.hears("MAIL FROM:<a@example.org>\r\n");
+        server.says("250 ok\r\n");
+        session.client.hears("250 ok\r\n");
+        let keeper = session.wrapper.pid();
+        proc::until(|| proc::status(keeper, "Seccomp") == "2");
+        if client_leaves {
+            let reader = proc::Watch::new(proc::session_of(keeper));
+            session.vanish();
+            server.hears_end();
+            server.says_no_more();
+            reader.waits_for_its_end();
+        }
+        assert!(!session.wrapper.log.text().contains("declined"));
+        server.exits(7);
+        assert_eq!(session.end().status, 7);
+    }
+}
+
+#[test]
+fn the_control_socket_is_kept_where_plaintext_is_refused() {
+    let site = Site::new();
+    let mut session = start(Wrapper::bare(&[]).options(&["-r", "--respawn"]), &site);
     let mut server = session.opening();
-    session.client.says("MAIL FROM:<a@example.org>\r\n");
-    server.hears("MAIL FROM:<a@example.org>\r\n");
-    session.wrapper.log.line_with("declined");
-    server.says("250 ok\r\n");
-    session.client.hears("250 ok\r\n");
+    session.client.says("MAIL FROM:<a@example.org>\r\nQUIT\r\n");
+    session.client.hears("530 5.7.0 Must issue a STARTTLS command first\r\n");
+    server.hears("QUIT\r\n");
+    server.says("221 bye\r\n");
+    server.exits(7);
+    session.client.hears("221 bye\r\n");
+    let end = session.end();
+    assert_eq!(end.status, 7, "{}", end.log);
+}
+
+#[test]
+fn a_descriptor_that_did_not_wait_does_not_wait_for_the_server_that_started_us() {
+    let site = Site::new();
+    for (environment, blocking) in [(None, "True"), (Some("UCSPI_NONBLOCKING"), "False")] {
+        let wrapper = Wrapper::bare(&[]).option("--respawn");
+        let wrapper = environment.iter().fold(wrapper, |wrapper, name| wrapper.env(name, "1"));
+        let mut session = start(wrapper, &site);
+        let _plaintext_server = session.opening();
+        session.starttls(&tls::Client::new(&site));
+        session.wrapper.log.line_with(&format!("the client's descriptor is blocking: {blocking}"));
+    }
 }
 
 #[test]
@@ -184,6 +226,59 @@ fn a_prog_that_never_asks_has_the_connection_to_itself() {
     session.client.says("NOOP\n");
     session.client.hears("250 NOOP\n");
     assert_eq!(session.end().status, 7);
+}
+
+/// Whatever prog makes of descriptors 0 and 1, we have not touched them, nor do we afterwards.
+#[test]
+fn the_descriptors_of_a_prog_that_never_asks_are_as_it_made_them() {
+    let site = Site::new();
+    let script = "import os, sys
+os.set_blocking(0, sys.argv[1] == 'blocking')
+os.close(int(os.environ['SSLCTLFD']))
+os.execv(sys.argv[2], sys.argv[2:])";
+    let python = path_of("python3");
+    for (word, flags) in [("nonblocking", OFlags::NONBLOCK), ("blocking", OFlags::empty())] {
+        let mut session = provider(&site).start_between(&[], &[&python, "-ISc", script, word]);
+        let _prog = session.server();
+        session.wrapper.log.line_with("outcome=plaintext");
+        // Nothing is left to be done but to wait for prog.
+        let keeper = session.wrapper.pid();
+        proc::until(|| proc::children(keeper).len() == 1 && proc::status(keeper, "State").starts_with('S'));
+        assert_eq!(fcntl_getfl(&session.shared).unwrap() & OFlags::NONBLOCK, flags, "{word}");
+        session.vanish();
+    }
+}
+
+#[test]
+fn the_descriptors_of_a_prog_that_asks_are_as_it_made_them_at_the_end() {
+    let site = Site::new();
+    let script = "import os, sys
+os.set_blocking(0, len(sys.argv) < 2)
+os.write(int(os.environ['SSLCTLFD']), b'y')
+os.read(int(os.environ['SSLREADFD']), 1)";
+    let python = path_of("python3");
+    for (words, expected) in [(&[][..], OFlags::empty()), (&["nonblocking"], OFlags::NONBLOCK)] {
+        let prog = [&[&*python, "-ISc", script], words].concat();
+        let mut session = provider(&site).start_prog(&prog);
+        tls::Client::new(&site).shake(&mut session.client).expect("the wrapper shakes hands");
+        assert!(fcntl_getfl(&session.shared).unwrap().contains(OFlags::NONBLOCK));
+        session.client.says("x");
+        session.client.hears_end();
+        assert_eq!(session.wrapper.wait(), 0);
+        assert_eq!(fcntl_getfl(&session.shared).unwrap() & OFlags::NONBLOCK, expected, "{words:?}");
+    }
+}
+
+/// The client says nothing and does not leave.
+#[test]
+fn a_prog_that_asks_for_what_cannot_be_had_is_the_connections_end() {
+    let site = Site::new();
+    let script = "printf y >&$SSLCTLFD; read word <&$SSLREADFD";
+    let wrapper = provider(&site).env("KEYFILE", "/etc/passwd");
+    let mut session = wrapper.start_prog(&["bash", "-c", script]);
+    session.unshare();
+    session.client.hears_end();
+    assert_eq!(session.wrapper.wait(), 96);
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use super::anchors::sealed;
 use super::{Keeper, refused};
+use crate::config::Inside;
 use crate::keys::Files;
 use crate::message::Error;
 use crate::tls::Identity;
@@ -10,6 +11,10 @@ use crate::window::{Chain, Peer};
 impl Keeper<'_> {
     pub(super) fn prepare(&mut self) -> Result<(), Error> {
         self.left.preparation.take()?;
+        if let (Inside::Itself, Some(client)) = (&self.config.inside, &mut self.client) {
+            client.hurry();
+            client.prepare()?;
+        }
         self.config.names.check()?;
         self.identity = self.config.names.default_files().map(Files::load).transpose()?;
         if let Some(authorities) = &self.config.authorities {

@@ -7,6 +7,7 @@ use std::time::Instant;
 use super::failure::NoTls;
 use super::reactor::Who;
 use super::{Next, PIECE, Relay};
+use crate::client;
 use crate::message::Error;
 use crate::proxy::Tls;
 use crate::side::Side;
@@ -27,7 +28,9 @@ impl Relay<'_> {
         }
         self.reactor.deregister(&self.client);
         // Shared with the one who reads from it now.
-        self.client.set_nonblocking(false)?;
+        if let Some(output) = self.client.output() {
+            client::wait_again([self.client.input(), output], self.waited);
+        }
         match self.ask_for_tls(ends.control, until) {
             Ok(told) => {
                 self.client = Side::new(ends.input, ends.output);
@@ -86,13 +89,11 @@ impl Relay<'_> {
             Some(START_AND_TELL) => true,
             Some(_) => return Err(Error::Environment("prog said over SSLCTLFD what is neither y nor Y".into())),
         };
-        if self.window.ask(&Ask::Prepare)?.is_none() {
-            return Ok(true);
-        }
-        let until = Instant::now() + self.config.tls.handshake_timeout;
-        self.client.set_nonblocking(true)?;
+        // From here on the client's descriptors are the session's; the keeper has made them fit for it.
+        let ready = self.window.ask(&Ask::Prepare)?.is_some();
         self.reactor.register(Who::Client, &self.client)?;
-        if !self.shake_hands(Surplus::none(), until)? {
+        let until = Instant::now() + self.config.tls.handshake_timeout;
+        if !ready || !self.shake_hands(Surplus::none(), until)? {
             return Ok(true);
         }
         if tells && let Some(facts) = self.facts() {

@@ -3,8 +3,8 @@
 //! Whoever adds a call to the program adds it here; the end-to-end tests notice if it is missing.
 
 use libc::{
-    F_DUPFD_CLOEXEC, F_GETFD, F_SETFL, F_SETPIPE_SZ, FIONBIO, FUTEX_PRIVATE_FLAG, FUTEX_WAIT, FUTEX_WAIT_BITSET,
-    FUTEX_WAKE, IPPROTO_TCP, MAP_ANONYMOUS, PROT_EXEC, SO_TYPE, SOL_SOCKET, TCP_QUICKACK,
+    F_DUPFD_CLOEXEC, F_GETFD, F_SETPIPE_SZ, FIONBIO, FUTEX_PRIVATE_FLAG, FUTEX_WAIT, FUTEX_WAIT_BITSET, FUTEX_WAKE,
+    IPPROTO_TCP, MAP_ANONYMOUS, PROT_EXEC, SO_TYPE, SOL_SOCKET, TCP_QUICKACK,
 };
 use seccompiler::sock_filter;
 
@@ -55,7 +55,8 @@ const KEEPER_CALLS: &[Call] = &[
     call(libc::SYS_write, Allow),             // the pipe that signals write to, and messages to standard error
     call(libc::SYS_rt_sigreturn, Allow),      // a signal was heard
     call(libc::SYS_close, Allow),             // descriptors
-    call(libc::SYS_fcntl, If(KEEPER_FCNTL)),  // the client's flags are put back
+    call(libc::SYS_fcntl, If(KEEPER_FCNTL)),  // debug builds, as the session's
+    call(libc::SYS_ioctl, If(NON_BLOCKING)),  // the client's descriptors wait again
     call(libc::SYS_shutdown, Allow),          // closes the window
     call(libc::SYS_kill, Allow),              // a signal is passed on to prog
     call(libc::SYS_clock_gettime, Allow),     // patience, where the vDSO does not answer
@@ -102,7 +103,7 @@ const fn one_of(argument: u32, values: &'static [u32]) -> Test {
 
 /// F_GETFD: debug builds look whether a descriptor is open before they close it.
 const SESSION_FCNTL: &[Test] = &[one_of(1, &[F_DUPFD_CLOEXEC as u32, F_GETFD as u32, F_SETPIPE_SZ as u32])];
-const KEEPER_FCNTL: &[Test] = &[one_of(1, &[F_SETFL as u32, F_GETFD as u32])];
+const KEEPER_FCNTL: &[Test] = &[one_of(1, &[F_GETFD as u32])];
 const NON_BLOCKING: &[Test] = &[one_of(1, &[FIONBIO as u32])];
 const QUICKACK: &[Test] = &[one_of(1, &[IPPROTO_TCP as u32]), one_of(2, &[TCP_QUICKACK as u32])];
 const SOCKET_TYPE: &[Test] = &[one_of(1, &[SOL_SOCKET as u32]), one_of(2, &[SO_TYPE as u32])];
