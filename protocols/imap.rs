@@ -5,6 +5,7 @@ use alloc::vec::Vec;
 
 use crate::line::{after_word, text, without_end, word};
 use crate::literal::{Literal, announced};
+use crate::tail::Tail;
 use crate::{Class, Effect, Greeting, Offer, Policy, Protocol, Reply, Sentence, Snooper, Verdict, switch};
 
 /// The row of IMAP.
@@ -15,6 +16,9 @@ pub(crate) const IMAP: Protocol =
 struct Imap {
     policy: Policy,
     server_offers: bool,
+    tail: Tail,
+    /// The client has said something.
+    asked: bool,
     /// The tag of the command last seen; empty if it had none that is legal.
     tag: Vec<u8>,
     /// Where in the server's response the next line stands.
@@ -23,8 +27,7 @@ struct Imap {
 
 impl Snooper for Imap {
     fn greeting(&mut self, line: &[u8], out: &mut Vec<u8>) -> Greeting {
-        let is = |status| untagged(line).is_some_and(|response| after_word(response, status).is_some());
-        let greeting = match (is(b"OK"), is(b"PREAUTH")) {
+        let greeting = match (says(line, b"OK"), says(line, b"PREAUTH")) {
             (true, _) => Greeting::Open,
             // There is no STARTTLS behind it (RFC 9051 section 7.1.4).
             (_, true) => Greeting::Bars,
@@ -38,6 +41,7 @@ impl Snooper for Imap {
     }
 
     fn command(&mut self, line: &[u8]) -> Verdict {
+        self.asked = true;
         self.tag.clear();
         let Some(text) = text(line) else { return Verdict::Doubtful };
         let (tag, command) = word(text);
@@ -59,20 +63,22 @@ impl Snooper for Imap {
     }
 
     fn reply(&mut self, line: &[u8], out: &mut Vec<u8>) -> Reply {
-        if self.literal.is_open() {
-            self.literal.take(line);
-            out.extend_from_slice(line);
-            return Reply::More;
-        }
-        self.edit(line, out);
+        let begins = !self.literal.is_open();
+        self.hear(line, out);
         let completion = line.strip_prefix(self.tag.as_slice()).and_then(|rest| rest.strip_prefix(b" "));
-        if let Some([status, ..]) = completion {
-            return Reply::Done(Class(status.to_ascii_uppercase()));
+        match completion {
+            Some([status, ..]) if begins => Reply::Done(Class(status.to_ascii_uppercase())),
+            _ => Reply::More,
         }
-        if untagged(line).is_some_and(|response| !is_status(response)) {
-            self.literal.take(line);
+    }
+
+    /// A server may list its capabilities whenever it likes (RFC 9051 section 7.2.2). What a fresh one lists before it is
+    /// asked goes with the greeting that the client does not hear.
+    fn unasked(&mut self, line: &[u8], out: &mut Vec<u8>) {
+        let swallowed = self.policy.fresh && !self.asked && !self.literal.is_open() && is_list(line);
+        if !swallowed {
+            self.hear(line, out);
         }
-        Reply::More
     }
 
     fn say(&self, sentence: Sentence, out: &mut Vec<u8>) {
@@ -102,6 +108,21 @@ impl Snooper for Imap {
 }
 
 impl Imap {
+    /// Takes one line of a response.
+    fn hear(&mut self, line: &[u8], out: &mut Vec<u8>) {
+        if self.literal.is_open() {
+            self.literal.take(line);
+            return out.extend_from_slice(line);
+        }
+        if self.tail.take(line, out) {
+            return;
+        }
+        self.edit(line, out);
+        if untagged(line).is_some_and(|response| !is_status(response)) {
+            self.literal.take(line);
+        }
+    }
+
     /// Copies the first line of a response. Where it lists capabilities, be it as `* CAPABILITY` or as the code of a
     /// status (RFC 9051 section 7.1), the list is edited.
     fn edit(&mut self, line: &[u8], out: &mut Vec<u8>) {
@@ -145,9 +166,19 @@ fn untagged(line: &[u8]) -> Option<&[u8]> {
     without_end(line).strip_prefix(b"* ")
 }
 
+/// Whether this is an untagged response with this name.
+fn says(line: &[u8], name: &[u8]) -> bool {
+    untagged(line).is_some_and(|response| after_word(response, name).is_some())
+}
+
 /// Whether what follows is text for people, in which braces mean nothing (RFC 9051 section 7.1).
 fn is_status(response: &[u8]) -> bool {
     [&b"OK"[..], b"NO", b"BAD", b"BYE", b"PREAUTH"].iter().any(|status| after_word(response, status).is_some())
+}
+
+/// Whether this is nothing but a list of capabilities.
+fn is_list(line: &[u8]) -> bool {
+    capabilities(line).is_some() && (says(line, b"CAPABILITY") || says(line, b"OK"))
 }
 
 /// Finds the list of capabilities in a response: what stands before it, the list with the space it begins with, and
@@ -188,7 +219,8 @@ fn greets(first_line: &[u8]) -> bool {
 }
 
 fn snooper(policy: Policy) -> Box<dyn Snooper> {
-    Box::new(Imap { policy, server_offers: false, tag: Vec::new(), literal: Literal::default() })
+    let (tail, tag, literal) = (Tail::new(policy), Vec::new(), Literal::default());
+    Box::new(Imap { policy, server_offers: false, tail, asked: false, tag, literal })
 }
 
 /// The opening words.

@@ -24,6 +24,7 @@ mod pop3;
 pub mod session;
 mod sieve;
 mod smtp;
+mod tail;
 pub mod unit;
 
 use unit::Unit;
@@ -57,11 +58,14 @@ pub struct Policy {
     pub strict: bool,
     /// The client already speaks TLS: STARTTLS is answered, not obeyed.
     pub inside: bool,
+    /// The client has heard another server's greeting: what this one adds to its own, before it is asked anything, is
+    /// not for the client.
+    pub fresh: bool,
 }
 
 impl Policy {
-    /// The client speaks TLS; the server does not know, and might offer it once more.
-    pub const INSIDE: Self = Self { offer: Offer::Remove, strict: false, inside: true };
+    /// The client speaks TLS; the server is another one than before, does not know, and might offer TLS once more.
+    pub const INSIDE: Self = Self { offer: Offer::Remove, strict: false, inside: true, fresh: true };
 }
 
 /// What a snooper does with the offer of STARTTLS in the server's capabilities.
@@ -88,6 +92,11 @@ pub trait Snooper {
 
     /// Takes one line of the server's reply to the command last forwarded.
     fn reply(&mut self, line: &[u8], out: &mut Vec<u8>) -> Reply;
+
+    /// Takes one line that the server says while it owes no reply.
+    fn unasked(&mut self, line: &[u8], out: &mut Vec<u8>) {
+        out.extend_from_slice(line);
+    }
 
     /// How far the unit goes that the client's bytes begin with: a line, or what the protocol has in its place.
     fn client_unit(&self, bytes: &[u8]) -> Unit {

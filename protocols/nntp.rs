@@ -4,6 +4,7 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use crate::line::{after_word, text, without_end};
+use crate::tail::Tail;
 use crate::{Class, Effect, Greeting, Offer, Policy, Protocol, Reply, Sentence, Snooper, Verdict, switch};
 
 /// The row of NNTP.
@@ -14,6 +15,7 @@ pub(crate) const NNTP: Protocol =
 struct Nntp {
     policy: Policy,
     server_offers: bool,
+    tail: Tail,
     /// The code after which the reply goes on, up to a line with a dot.
     list_code: Option<&'static [u8]>,
     /// The first line of a list has come, its dot has not.
@@ -47,13 +49,22 @@ impl Snooper for Nntp {
     }
 
     fn reply(&mut self, line: &[u8], out: &mut Vec<u8>) -> Reply {
-        let class = line.first().copied().unwrap_or_default();
         if self.in_list {
             return self.list(line, out);
         }
+        if self.tail.take(line, out) {
+            return Reply::More;
+        }
+        let class = line.first().copied().unwrap_or_default();
         self.in_list = self.list_code.is_some_and(|code| line.starts_with(code));
         out.extend_from_slice(line);
         if self.in_list { Reply::More } else { Reply::Done(Class(class)) }
+    }
+
+    fn unasked(&mut self, line: &[u8], out: &mut Vec<u8>) {
+        if !self.tail.take(line, out) {
+            out.extend_from_slice(line);
+        }
     }
 
     fn say(&self, sentence: Sentence, out: &mut Vec<u8>) {
@@ -114,7 +125,7 @@ fn greets(first_line: &[u8]) -> bool {
 }
 
 fn snooper(policy: Policy) -> Box<dyn Snooper> {
-    Box::new(Nntp { policy, server_offers: false, list_code: None, in_list: false })
+    Box::new(Nntp { policy, server_offers: false, tail: Tail::new(policy), list_code: None, in_list: false })
 }
 
 /// A list of capabilities follows (RFC 3977 section 5.2).

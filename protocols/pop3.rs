@@ -4,6 +4,7 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use crate::line::{after_word, text, without_end};
+use crate::tail::Tail;
 use crate::{Class, Effect, Greeting, Offer, Policy, Protocol, Reply, Sentence, Snooper, Verdict, switch};
 
 /// The row of POP3.
@@ -14,6 +15,7 @@ pub(crate) const POP3: Protocol =
 struct Pop3 {
     policy: Policy,
     server_offers: bool,
+    tail: Tail,
     reply: Expected,
     /// The first line of a list has come, its dot has not.
     in_list: bool,
@@ -70,6 +72,9 @@ impl Snooper for Pop3 {
         if self.in_list {
             return self.list(line, out);
         }
+        if self.tail.take(line, out) {
+            return Reply::More;
+        }
         let class = line.first().copied().unwrap_or_default();
         self.in_list = self.reply != Expected::Line && is_ok(line);
         let makes_list = self.policy.offer == Offer::Add || self.policy.inside;
@@ -79,6 +84,12 @@ impl Snooper for Pop3 {
             out.extend_from_slice(line);
         }
         if self.in_list { Reply::More } else { Reply::Done(Class(class)) }
+    }
+
+    fn unasked(&mut self, line: &[u8], out: &mut Vec<u8>) {
+        if !self.tail.take(line, out) {
+            out.extend_from_slice(line);
+        }
     }
 
     fn say(&self, sentence: Sentence, out: &mut Vec<u8>) {
@@ -170,7 +181,8 @@ fn greets(first_line: &[u8]) -> bool {
 }
 
 fn snooper(policy: Policy) -> Box<dyn Snooper> {
-    Box::new(Pop3 { policy, server_offers: false, reply: Expected::Line, in_list: false })
+    let tail = Tail::new(policy);
+    Box::new(Pop3 { policy, server_offers: false, tail, reply: Expected::Line, in_list: false })
 }
 
 #[cfg(test)]
@@ -188,7 +200,7 @@ mod tests {
             (b"+OK > <\r\n", b"+OK > <\r\n"),
         ] {
             let mut out = b"-".to_vec();
-            let mut snooper = snooper(Policy { offer: Offer::Add, strict: true, inside: false });
+            let mut snooper = snooper(Policy { offer: Offer::Add, strict: true, inside: false, fresh: false });
             assert_eq!(snooper.greeting(said, &mut out), Greeting::Open);
             assert_eq!(out.strip_prefix(b"-"), Some(heard));
         }

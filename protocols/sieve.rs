@@ -5,6 +5,7 @@ use alloc::vec::Vec;
 
 use crate::line::{after_word, text, without_end};
 use crate::literal::{Literal, announced};
+use crate::tail::Tail;
 use crate::{Class, Effect, Greeting, Offer, Policy, Protocol, Reply, Sentence, Snooper, Verdict, switch};
 
 /// The row of ManageSieve.
@@ -15,13 +16,32 @@ pub(crate) const SIEVE: Protocol =
 struct Sieve {
     policy: Policy,
     server_offers: bool,
-    /// The greeting or the reply to CAPABILITY is awaited: one capability a line, then OK (RFC 5804 section 1.7).
-    lists: bool,
-    /// Where in the server's response the next line stands.
+    tail: Tail,
+    /// The client has said something.
+    asked: bool,
+    /// A response is coming that nobody has asked for.
+    unasked: bool,
+    /// The client does not hear it.
+    swallows: bool,
+    response: Response,
+}
+
+/// A response that is coming: the greeting, a reply, or what the server says unasked.
+#[derive(Default)]
+struct Response {
+    /// Where in it the next line stands.
     literal: Literal,
     /// The first letter of OK, NO or BYE, once that has come. A literal in it may still be open.
     outcome: Option<u8>,
-    /// The client does not hear the response that is coming.
+    /// How many capabilities the client hears, one a line, before the OK (RFC 5804 section 1.7).
+    capabilities: usize,
+    /// The first of them, held back until it is known whether there is a second.
+    held: Vec<u8>,
+    /// The offer stands there.
+    offered: bool,
+    /// It has any capabilities, whether or not the client hears of them.
+    lists: bool,
+    /// The client does not hear the line that is coming.
     dropping: bool,
 }
 
@@ -35,6 +55,7 @@ impl Snooper for Sieve {
     }
 
     fn command(&mut self, line: &[u8]) -> Verdict {
+        self.asked = true;
         let Some(text) = text(line) else { return Verdict::Doubtful };
         // Some servers look for a literal before trailing blanks, too.
         if announced(text.trim_ascii_end()).is_some() {
@@ -43,13 +64,36 @@ impl Snooper for Sieve {
         if let Some(verdict) = switch(text, b"STARTTLS", self.policy) {
             return verdict;
         }
-        let is = |word| after_word(text, word).is_some();
-        self.lists = is(b"CAPABILITY");
-        if self.lists || is(b"NOOP") || is(b"LOGOUT") { Verdict::Forward(Effect::None) } else { Verdict::Unknown }
+        let opens = OPENING.iter().any(|word| after_word(text, word).is_some());
+        if opens { Verdict::Forward(Effect::None) } else { Verdict::Unknown }
     }
 
     fn reply(&mut self, line: &[u8], out: &mut Vec<u8>) -> Reply {
+        if self.unasked {
+            self.unasked(line, out);
+            return Reply::More;
+        }
+        if self.is_empty(line, out) {
+            return Reply::More;
+        }
         self.hear(line, out).map_or(Reply::More, |outcome| Reply::Done(Class(outcome)))
+    }
+
+    /// A list of capabilities, up to its OK, as servers begin a session with; a fresh one's goes with the greeting that
+    /// was heard. Any other word is for the client.
+    fn unasked(&mut self, line: &[u8], out: &mut Vec<u8>) {
+        if self.is_empty(line, out) {
+            return;
+        }
+        if !self.unasked {
+            self.swallows = self.policy.fresh && !self.asked;
+        }
+        let mut heard = Vec::new();
+        let outcome = self.hear(line, &mut heard);
+        self.unasked = outcome.is_none() && self.response.lists;
+        if !(self.swallows && self.response.lists) || matches!(outcome, Some(b'N' | b'B')) {
+            out.append(&mut heard);
+        }
     }
 
     fn say(&self, sentence: Sentence, out: &mut Vec<u8>) {
@@ -66,6 +110,10 @@ impl Snooper for Sieve {
         });
     }
 
+    fn held(&mut self) -> Vec<u8> {
+        core::mem::take(&mut self.response.held)
+    }
+
     fn server_offers(&self) -> bool {
         self.server_offers
     }
@@ -76,38 +124,84 @@ impl Snooper for Sieve {
 }
 
 impl Sieve {
-    /// Takes one line of the greeting or of a reply; the first letter of its outcome once it is over. What stands in
-    /// a literal is neither edited nor taken for an outcome.
+    /// An empty line answers nothing, but in a literal it is text.
+    fn is_empty(&mut self, line: &[u8], out: &mut Vec<u8>) -> bool {
+        !self.response.literal.is_open() && self.tail.take(line, out)
+    }
+
+    /// Takes one line of a response; the first letter of its outcome once it is over. What stands in a literal is
+    /// neither edited nor taken for an outcome.
     fn hear(&mut self, line: &[u8], out: &mut Vec<u8>) -> Option<u8> {
-        if !self.literal.is_open() {
+        if self.response.is_over() {
+            self.response = Response::default();
+        }
+        if !self.response.literal.is_open() {
             self.begin(line, out);
+        } else if !self.response.dropping {
+            self.tell(line, out);
         }
-        if !self.dropping {
-            out.extend_from_slice(line);
-        }
-        self.literal.take(line);
-        if self.literal.is_open() { None } else { self.outcome.take() }
+        self.response.literal.take(line);
+        self.response.outcome.filter(|_| self.response.is_over())
     }
 
+    /// Takes a line that does not begin within a literal: a capability, or the outcome.
     fn begin(&mut self, line: &[u8], out: &mut Vec<u8>) {
-        self.outcome = outcome(without_end(line));
-        self.dropping = self.lists && self.drops(line, out);
-        if self.lists && self.outcome == Some(b'O') && self.policy.offer == Offer::Add {
-            out.extend_from_slice(b"\"STARTTLS\"\r\n");
+        let capability = line.starts_with(b"\"");
+        let instead = if capability { self.instead_of(line) } else { None };
+        let heard = instead.unwrap_or(line);
+        self.response.outcome = outcome(without_end(line));
+        self.response.lists |= capability;
+        self.response.dropping = instead.is_some();
+        self.response.capabilities += usize::from(capability && !heard.is_empty());
+        if self.policy.offer == Offer::Add && self.response.lists {
+            self.offer(out);
         }
+        self.tell(heard, out);
     }
 
-    /// Whether the client shall not hear this capability as it is. What it hears instead goes to `out`: an empty list
-    /// of mechanisms means that STARTTLS comes first (RFC 5804 section 1.7).
-    fn drops(&mut self, line: &[u8], out: &mut Vec<u8>) -> bool {
+    /// Copies what the client hears, but for the first of its capabilities, which must wait for the second.
+    fn tell(&mut self, heard: &[u8], out: &mut Vec<u8>) {
+        let Response { capabilities, outcome, held, .. } = &mut self.response;
+        let holds = self.policy.offer == Offer::Add && *capabilities == 1 && outcome.is_none();
+        if holds { held } else { out }.extend_from_slice(heard);
+    }
+
+    /// What the client hears instead of this capability; `None` if it hears it as it is. An empty list of mechanisms
+    /// means that STARTTLS comes first (RFC 5804 section 1.7).
+    fn instead_of(&mut self, line: &[u8]) -> Option<&'static [u8]> {
         let is = |name: &[u8]| line.get(..name.len()).is_some_and(|head| head.eq_ignore_ascii_case(name));
         let offers = is(b"\"STARTTLS\"");
         self.server_offers |= offers;
-        let mechanisms = self.policy.strict && is(b"\"SASL\"");
-        if mechanisms {
-            out.extend_from_slice(b"\"SASL\" \"\"\r\n");
+        if offers && self.policy.offer != Offer::Leave {
+            Some(b"")
+        } else if self.policy.strict && is(b"\"SASL\"") {
+            Some(b"\"SASL\" \"\"\r\n")
+        } else {
+            None
         }
-        mechanisms || (offers && self.policy.offer != Offer::Leave)
+    }
+
+    /// The offer stands behind the first capability, which clients and monitors expect there, but not last, where one
+    /// client overlooks it: before the only one.
+    fn offer(&mut self, out: &mut Vec<u8>) {
+        match (self.response.capabilities, self.response.outcome) {
+            (2.., None) if !self.response.offered => {
+                out.append(&mut self.response.held);
+                out.extend_from_slice(STARTTLS);
+                self.response.offered = true;
+            }
+            (0 | 1, Some(outcome)) => {
+                out.extend_from_slice(if outcome == b'O' { STARTTLS } else { b"" });
+                out.append(&mut self.response.held);
+            }
+            _ => {}
+        }
+    }
+}
+
+impl Response {
+    fn is_over(&self) -> bool {
+        self.outcome.is_some() && !self.literal.is_open()
     }
 }
 
@@ -122,6 +216,12 @@ fn greets(first_line: &[u8]) -> bool {
 }
 
 fn snooper(policy: Policy) -> Box<dyn Snooper> {
-    let literal = Literal::default();
-    Box::new(Sieve { policy, server_offers: false, lists: true, literal, outcome: None, dropping: false })
+    let (tail, response) = (Tail::new(policy), Response::default());
+    Box::new(Sieve { policy, server_offers: false, tail, asked: false, unasked: false, swallows: false, response })
 }
+
+/// The opening words.
+const OPENING: &[&[u8]] = &[b"CAPABILITY", b"NOOP", b"LOGOUT"];
+
+/// The offer.
+const STARTTLS: &[u8] = b"\"STARTTLS\"\r\n";

@@ -4,6 +4,7 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use crate::line::{after_word, is_blank, text, without_end, word};
+use crate::tail::Tail;
 use crate::{Class, Effect, Greeting, Offer, Policy, Protocol, Reply, Sentence, Snooper, Verdict, switch};
 
 /// The row of SMTP. Its greeting is LMTP's as well, and the words of both are understood.
@@ -25,6 +26,7 @@ struct Smtp {
     /// EHLO or LHLO was answered with 250; before that STARTTLS is out of sequence (RFC 3207 section 4).
     introduced: bool,
     server_offers: bool,
+    tail: Tail,
     reply: Expected,
     /// The line of the EHLO reply that is not yet known to be the last.
     held: Vec<u8>,
@@ -47,7 +49,7 @@ enum Expected {
 impl Snooper for Smtp {
     fn greeting(&mut self, line: &[u8], out: &mut Vec<u8>) -> Greeting {
         out.extend_from_slice(line);
-        match (goes_on(line), line.first()) {
+        match (goes_on(line) || line.trim_ascii().is_empty(), line.first()) {
             (true, _) => Greeting::More,
             (false, Some(b'2')) => Greeting::Open,
             (false, _) => Greeting::Refuses,
@@ -74,6 +76,9 @@ impl Snooper for Smtp {
     }
 
     fn reply(&mut self, line: &[u8], out: &mut Vec<u8>) -> Reply {
+        if self.tail.take(line, out) {
+            return Reply::More;
+        }
         match (self.reply, line.starts_with(b"250")) {
             (Expected::Plain, _) | (_, false) => {
                 out.append(&mut self.held);
@@ -93,6 +98,12 @@ impl Snooper for Smtp {
             self.finish_capabilities(out);
         }
         Reply::Done(Class(line.first().copied().unwrap_or_default()))
+    }
+
+    fn unasked(&mut self, line: &[u8], out: &mut Vec<u8>) {
+        if !self.tail.take(line, out) {
+            out.extend_from_slice(line);
+        }
     }
 
     fn say(&self, sentence: Sentence, out: &mut Vec<u8>) {
@@ -178,8 +189,8 @@ fn greets(first_line: &[u8]) -> bool {
 }
 
 fn snooper(policy: Policy) -> Box<dyn Snooper> {
-    let (reply, held) = (Expected::Plain, Vec::new());
-    Box::new(Smtp { policy, introduced: false, server_offers: false, reply, held, kept: 0, offered: false })
+    let (tail, reply, held) = (Tail::new(policy), Expected::Plain, Vec::new());
+    Box::new(Smtp { policy, introduced: false, server_offers: false, tail, reply, held, kept: 0, offered: false })
 }
 
 /// Whether further lines of the same reply follow (RFC 5321 section 4.2.1).

@@ -287,8 +287,9 @@ const SERVER: &[&[&[u8]]] = &[
         b"421 bye",
         b"250-x",
         b"250-a\r\n502 b",
+        b"",
     ],
-    &[b"+OK", b"+OK\r\nUSER\r\nSASL PLAIN\r\n.", b"+OK\r\nSTLS\r\n..\r\n.", b"-ERR no", b"+OK\r\nTOP"],
+    &[b"+OK", b"+OK\r\nUSER\r\nSASL PLAIN\r\n.", b"+OK\r\nSTLS\r\n..\r\n.", b"-ERR no", b"+OK\r\nTOP", b""],
     &[
         b"* CAPABILITY IMAP4rev1 AUTH=PLAIN\r\n1 OK done",
         b"2 OK",
@@ -296,6 +297,7 @@ const SERVER: &[&[&[u8]]] = &[
         b"* CAPABILITY STARTTLS IMAP4rev1\r\n1 OK",
         b"* BYE",
         b"* X {3}\r\na\nb",
+        b"* OK [CAPABILITY IMAP4rev1] x",
     ],
     &[
         b"101 list\r\nVERSION 2\r\nSTARTTLS\r\nAUTHINFO USER\r\n.",

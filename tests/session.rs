@@ -230,6 +230,27 @@ fn a_tls_server_may_greet_as_long_as_the_limit() {
 }
 
 #[test]
+fn what_a_server_says_unasked_counts_as_the_rest() {
+    for (bytes, watched) in [(MAX_BYTES - 1, true), (MAX_BYTES, true), (MAX_BYTES + 1, false)] {
+        let mut talks = session(LENIENT, &["220 mx\r\n"]);
+        orders(&mut talks);
+        let line = |length: usize| format!("{}\r\n", "4".repeat(length - 2));
+        let rest = bytes - "220 mx\r\n".len();
+        for length in [1024; MAX_BYTES / 1024 - 1].into_iter().chain([rest - (MAX_BYTES - 1024)]) {
+            talks.server_says(line(length).as_bytes());
+        }
+        let passes = orders(&mut talks).iter().any(|order| matches!(order, Order::PassThrough { .. }));
+        assert_eq!(!passes, watched, "{bytes}");
+    }
+}
+
+#[test]
+fn an_offer_that_the_server_makes_unasked_is_told() {
+    let told = notes(&mut session(LENIENT, &["* OK\r\n* CAPABILITY STARTTLS\r\n"]));
+    assert_eq!(told.len(), 1, "{told:?}");
+}
+
+#[test]
 fn who_must_end_says_so_where_no_reply_is_owed() {
     let mut waits = session(LENIENT, &["220 mx\r\n"]);
     orders(&mut waits);

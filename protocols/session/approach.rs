@@ -15,9 +15,19 @@ pub struct Approach {
     waiting: Waiting,
     /// What is still to be said.
     way: &'static [&'static [u8]],
-    /// The greeting is over.
-    greeted: bool,
+    turn: Turn,
     granted: Class,
+}
+
+/// Whose turn it is to speak.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Turn {
+    /// The server's: it greets.
+    Greeting,
+    /// The server's: it owes a reply.
+    Reply,
+    /// The client's.
+    Ours,
 }
 
 /// What is to be done next.
@@ -49,10 +59,10 @@ pub enum Refusal {
 impl Approach {
     /// A client of a server that speaks this protocol.
     pub fn new(protocol: Protocol) -> Self {
-        let policy = Policy { offer: Offer::Leave, strict: false, inside: false };
+        let policy = Policy { offer: Offer::Leave, strict: false, inside: false, fresh: true };
         let granted = go_ahead((protocol.snooper)(policy).as_mut(), protocol.way_to_tls);
         let snooper = (protocol.snooper)(policy);
-        Self { snooper, waiting: Waiting::default(), way: protocol.way_to_tls, greeted: false, granted }
+        Self { snooper, waiting: Waiting::default(), way: protocol.way_to_tls, turn: Turn::Greeting, granted }
     }
 
     /// How many bytes of the server may come now.
@@ -69,12 +79,18 @@ impl Approach {
                 Unit::Partial(_) => return Step::Hear,
                 Unit::TooLong => return Step::TurnBack(Refusal::TooLong),
             };
-            let over = if self.greeted { self.hear_reply(line) } else { self.hear_greeting(line) };
-            match (over, self.waiting.bytes().len()) {
-                (None, _) => {}
-                (Some(Err(refusal)), _) => return Step::TurnBack(refusal),
-                (Some(Ok(())), 0) => return self.go_on(),
-                (Some(Ok(())), behind) => return Step::TurnBack(Refusal::Behind(behind)),
+            let heard = match self.turn {
+                Turn::Greeting => self.hear_greeting(line),
+                Turn::Reply => self.hear_reply(line),
+                Turn::Ours => self.hear_unasked(&line),
+            };
+            match (heard, self.waiting.bytes().len()) {
+                (Err(refusal), _) => return Step::TurnBack(refusal),
+                (Ok(()), 0) if self.turn == Turn::Ours => return self.go_on(),
+                (Ok(()), behind) if self.turn == Turn::Ours && self.way.is_empty() => {
+                    return Step::TurnBack(Refusal::Behind(behind));
+                }
+                _ => {}
             }
         }
     }
@@ -83,26 +99,33 @@ impl Approach {
         self.snooper.server_unit(self.waiting.bytes())
     }
 
-    fn hear_greeting(&mut self, line: Vec<u8>) -> Option<Result<(), Refusal>> {
+    fn hear_greeting(&mut self, line: Vec<u8>) -> Result<(), Refusal> {
         match self.snooper.greeting(&line, &mut Vec::new()) {
-            Greeting::More => None,
-            Greeting::Open => {
-                self.greeted = true;
-                Some(Ok(()))
-            }
-            Greeting::Refuses | Greeting::Bars => Some(Err(Refusal::Greeting(line))),
+            Greeting::More => {}
+            Greeting::Open => self.turn = Turn::Ours,
+            Greeting::Refuses | Greeting::Bars => return Err(Refusal::Greeting(line)),
         }
+        Ok(())
     }
 
-    fn hear_reply(&mut self, line: Vec<u8>) -> Option<Result<(), Refusal>> {
-        let Reply::Done(class) = self.snooper.reply(&line, &mut Vec::new()) else { return None };
+    fn hear_reply(&mut self, line: Vec<u8>) -> Result<(), Refusal> {
+        let Reply::Done(class) = self.snooper.reply(&line, &mut Vec::new()) else { return Ok(()) };
+        self.turn = Turn::Ours;
         let welcome = if self.way.is_empty() { class == self.granted } else { class.is_positive() };
-        Some(if welcome { Ok(()) } else { Err(Refusal::NotOffered(line)) })
+        if welcome { Ok(()) } else { Err(Refusal::NotOffered(line)) }
+    }
+
+    /// What belongs to the greeting, though that seemed to be over, may follow it; a fresh server's snooper swallows it.
+    fn hear_unasked(&mut self, line: &[u8]) -> Result<(), Refusal> {
+        let mut out = Vec::new();
+        self.snooper.unasked(line, &mut out);
+        if out.is_empty() { Ok(()) } else { Err(Refusal::Behind(line.len() + self.waiting.bytes().len())) }
     }
 
     fn go_on(&mut self) -> Step {
         let Some((line, rest)) = self.way.split_first() else { return Step::BeginTls };
         self.way = rest;
+        self.turn = Turn::Reply;
         self.snooper.command(line);
         Step::Say(line)
     }
@@ -198,6 +221,43 @@ mod tests {
         ] {
             play(dialogue);
         }
+    }
+
+    #[test]
+    fn what_belongs_to_a_greeting_is_not_taken_for_a_reply() {
+        for dialogue in &[
+            (
+                "smtp",
+                &[("220 a\r\n\r\n", "EHLO localhost\r\n"), ("250 mx\r\n", "STARTTLS\r\n")][..],
+                "220 go\r\n",
+                Step::BeginTls,
+            ),
+            ("pop3", &[("+OK hi\r\n\r\n", "STLS\r\n")], "+OK go\r\n", Step::BeginTls),
+            ("nntp", &[("200 hi\r\n \r\n", "STARTTLS\r\n")], "382 go\r\n", Step::BeginTls),
+            ("imap", &[("* OK hi\r\n* CAPABILITY IMAP4rev1\r\n\r\n", "1 STARTTLS\r\n")], "1 OK go\r\n", Step::BeginTls),
+            ("imap", &[], "* OK hi\r\n* BYE\r\n", Step::TurnBack(Refusal::Behind(7))),
+        ] {
+            play(dialogue);
+        }
+        let list = "\"SASL\" \"\"\r\nOK\r\n".repeat(2);
+        let sieve = PROTOCOLS.iter().find(|protocol| protocol.name == "sieve").expect("the protocol is known");
+        let mut approach = Approach::new(*sieve);
+        assert_eq!(hear(&mut approach, &list, usize::MAX), Step::Say(b"STARTTLS\r\n"));
+        assert_eq!(hear(&mut approach, "OK\r\n", usize::MAX), Step::BeginTls);
+    }
+
+    #[test]
+    fn what_belongs_to_a_greeting_may_come_in_pieces() {
+        let imap = PROTOCOLS.iter().find(|protocol| protocol.name == "imap").expect("the protocol is known");
+        let mut approach = Approach::new(*imap);
+        assert_eq!(approach.hears(b"* OK hi\r\n* CAPA"), Step::Hear);
+        assert_eq!(approach.hears(b"BILITY IMAP4rev1\r\n"), Step::Say(b"1 STARTTLS\r\n"));
+        assert_eq!(approach.hears(b"1 OK go\r\n"), Step::BeginTls);
+        let smtp = PROTOCOLS.iter().find(|protocol| protocol.name == "smtp").expect("the protocol is known");
+        let mut approach = Approach::new(*smtp);
+        assert_eq!(approach.hears(b"220 mx\r\n"), Step::Say(b"EHLO localhost\r\n"));
+        assert_eq!(approach.hears(b"\r\n"), Step::Hear);
+        assert_eq!(approach.hears(b"250 mx\r\n"), Step::Say(b"STARTTLS\r\n"));
     }
 
     #[test]

@@ -50,9 +50,10 @@ impl Session {
 
     pub(super) fn policy(&self) -> Policy {
         if self.inside {
-            return Policy::INSIDE;
+            // With --implicit the client hears this server's greeting, and no other.
+            return Policy { fresh: !self.rules.implicit, ..Policy::INSIDE };
         }
-        Policy { offer: self.rules.offer, strict: self.rules.strict, inside: false }
+        Policy { offer: self.rules.offer, strict: self.rules.strict, inside: false, fresh: false }
     }
 
     /// Finds the protocol by the greeting's first line. False if nobody here speaks it.
@@ -63,10 +64,18 @@ impl Session {
         true
     }
 
-    /// What the server says while it owes nothing (421, * BYE) is forwarded at once.
+    /// What the server says while it owes nothing (421, * BYE, a list of capabilities) is heard at once.
     pub(super) fn hear_out_of_turn(&mut self) -> bool {
         let Some(line) = self.server_line() else { return false };
-        self.tell_client(line);
+        let mut out = Vec::new();
+        let Some((_, snooper)) = self.snooper.as_mut() else { return false };
+        snooper.unasked(&line, &mut out);
+        let offers = snooper.server_offers();
+        self.tell_client(out);
+        self.warn_of_offer(offers);
+        if !self.inside && self.dialogue.count(&line).is_err() {
+            return self.give_up_snooping(Vec::new(), Vec::new());
+        }
         true
     }
 

@@ -250,7 +250,8 @@ impl<'a> Player<'a> {
             Order::DropBackend => self.backend.clear(),
             Order::Upgrade(surplus) => {
                 assert!(!self.inside(), "{here} a second switch");
-                self.said.server.clear();
+                // Of the plaintext server nothing is heard any more; of the TLS server, what it says behind its greeting.
+                self.said.server = take(&mut self.backend);
                 self.state = State::Granted(surplus.into_bytes());
             }
             Order::Respawn => self.respawned = true,

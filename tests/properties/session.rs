@@ -442,7 +442,7 @@ static SENTENCES: LazyLock<Vec<Vec<u8>>> = LazyLock::new(sentences);
 /// Every sentence of ours behind its first word, which may be a tag; the go-aheads first.
 fn sentences() -> Vec<Vec<u8>> {
     let say = |sentence| PROTOCOLS.iter().map(move |protocol| (protocol, sentence));
-    let policy = Policy { offer: Offer::Leave, strict: false, inside: false };
+    let policy = Policy { offer: Offer::Leave, strict: false, inside: false, fresh: false };
     let words = Sentence::ALL.into_iter().flat_map(say).map(|(protocol, sentence)| {
         let mut out = Vec::new();
         let mut snooper = (protocol.snooper)(policy);
