@@ -193,6 +193,10 @@ fn a_client_that_nobody_knows_is_told_of_as_nobody() {
         let mut inside = server.accept();
         let told = header(&mut inside);
         assert_eq!(told.ends, None);
+        let mut inside = Peer::tcp(inside);
+        inside.says("220 inner.example ESMTP\r\n");
+        client.says("QUIT\r\n");
+        inside.hears("EHLO laptop\r\n");
         drop((client, plain, inside));
         wrapper.log.line_with("warning: the client's address is not known, so --proxy-protocol cannot tell it");
         wrapper.log.line_with("session client=unknown protocol=smtp outcome=tls identity=lost ");
