@@ -16,15 +16,32 @@ struct Nntp {
     policy: Policy,
     server_offers: bool,
     tail: Tail,
-    /// The code after which the reply goes on, up to a line with a dot.
-    list_code: Option<&'static [u8]>,
+    /// The server takes articles (200, not 201).
+    posts: bool,
+    /// It was asked to be a server for readers, and is.
+    reader: bool,
+    reply: Expected,
     /// The first line of a list has come, its dot has not.
     in_list: bool,
+}
+
+/// The reply that is owed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Expected {
+    /// One line.
+    Line,
+    /// One line, which says whether the server serves readers.
+    ModeReader,
+    /// A list of capabilities, unless the first line is a refusal (RFC 3977 section 5.2).
+    Capabilities,
+    /// A text, likewise (RFC 3977 section 7.2).
+    Help,
 }
 
 impl Snooper for Nntp {
     fn greeting(&mut self, line: &[u8], out: &mut Vec<u8>) -> Greeting {
         out.extend_from_slice(line);
+        self.posts = line.starts_with(b"200");
         // 200: posting allowed, 201: posting prohibited; 400 and 502 refuse (RFC 3977 section 5.1).
         if line.starts_with(b"20") { Greeting::Open } else { Greeting::Refuses }
     }
@@ -35,17 +52,15 @@ impl Snooper for Nntp {
             return verdict;
         }
         let is = |word: &[u8]| after_word(text, word).is_some();
-        self.list_code = None;
-        if is(b"CAPABILITIES") {
-            self.list_code = Some(CAPABILITIES);
-        } else if is(b"HELP") {
-            self.list_code = Some(HELP);
-        } else if is_mode_reader(text) {
-            return Verdict::Forward(Effect::SetsState);
-        } else if !is(b"DATE") && !is(b"QUIT") {
-            return Verdict::Unknown;
-        }
-        Verdict::Forward(Effect::None)
+        let (reply, effect) = match () {
+            () if is(b"CAPABILITIES") => (Expected::Capabilities, Effect::None),
+            () if is(b"HELP") => (Expected::Help, Effect::None),
+            () if is(b"DATE") || is(b"QUIT") => (Expected::Line, Effect::None),
+            () if is_mode_reader(text) => (Expected::ModeReader, Effect::SetsState),
+            () => return Verdict::Unknown,
+        };
+        self.reply = reply;
+        Verdict::Forward(effect)
     }
 
     fn reply(&mut self, line: &[u8], out: &mut Vec<u8>) -> Reply {
@@ -56,8 +71,20 @@ impl Snooper for Nntp {
             return Reply::More;
         }
         let class = line.first().copied().unwrap_or_default();
-        self.in_list = self.list_code.is_some_and(|code| line.starts_with(code));
-        out.extend_from_slice(line);
+        self.in_list = match self.reply {
+            Expected::Capabilities => line.starts_with(b"101"),
+            Expected::Help => line.starts_with(b"100"),
+            Expected::ModeReader | Expected::Line => false,
+        };
+        if self.reply == Expected::ModeReader && class == b'2' {
+            (self.reader, self.posts) = (true, line.starts_with(b"200"));
+        }
+        let makes_list = self.policy.offer == Offer::Add || self.policy.inside;
+        if self.reply == Expected::Capabilities && has_no_list(line) && makes_list {
+            self.make_list(out);
+        } else {
+            out.extend_from_slice(line);
+        }
         if self.in_list { Reply::More } else { Reply::Done(Class(class)) }
     }
 
@@ -91,7 +118,7 @@ impl Nntp {
     /// Takes a line of a list. Its end is a line with nothing but a dot; a dot of the list itself is doubled
     /// (RFC 3977 section 3.1.1).
     fn list(&mut self, line: &[u8], out: &mut Vec<u8>) -> Reply {
-        let capabilities = self.list_code == Some(CAPABILITIES);
+        let capabilities = self.reply == Expected::Capabilities;
         self.in_list = without_end(line) != b".";
         if self.in_list && capabilities && self.drops(without_end(line)) {
             return Reply::More;
@@ -112,6 +139,23 @@ impl Nntp {
             self.policy.strict && after_word(capability, b"AUTHINFO").is_some()
         }
     }
+
+    /// The list of a server that has none: what every old server can do, and the offer. It tells clients to say MODE
+    /// READER first, as they always did to such a server, which may need it (RFC 3977 sections 3.4.2 and 5.2.2).
+    fn make_list(&self, out: &mut Vec<u8>) {
+        let line = |says: bool, line: &'static [u8]| if says { line } else { b"" };
+        out.extend_from_slice(b"101 Capability list follows\r\nVERSION 2\r\n");
+        out.extend_from_slice(line(!self.reader, b"MODE-READER\r\n"));
+        out.extend_from_slice(line(self.reader, b"READER\r\nLIST ACTIVE NEWSGROUPS\r\n"));
+        out.extend_from_slice(line(self.reader && self.posts, b"POST\r\n"));
+        out.extend_from_slice(line(self.policy.offer == Offer::Add, b"STARTTLS\r\n"));
+        out.extend_from_slice(b".\r\n");
+    }
+}
+
+/// The server knows no CAPABILITIES, or nothing before a password (RFC 3977 section 3.2.1).
+fn has_no_list(line: &[u8]) -> bool {
+    [&b"5"[..], b"480"].iter().any(|code| line.starts_with(code))
 }
 
 /// `MODE READER`, with any blanks between and behind (RFC 3977 section 3.1).
@@ -125,11 +169,6 @@ fn greets(first_line: &[u8]) -> bool {
 }
 
 fn snooper(policy: Policy) -> Box<dyn Snooper> {
-    Box::new(Nntp { policy, server_offers: false, tail: Tail::new(policy), list_code: None, in_list: false })
+    let (tail, reply) = (Tail::new(policy), Expected::Line);
+    Box::new(Nntp { policy, server_offers: false, tail, posts: false, reader: false, reply, in_list: false })
 }
-
-/// A list of capabilities follows (RFC 3977 section 5.2).
-const CAPABILITIES: &[u8] = b"101";
-
-/// A help text follows (RFC 3977 section 7.2).
-const HELP: &[u8] = b"100";

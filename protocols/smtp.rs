@@ -11,14 +11,19 @@ use crate::{Class, Effect, Greeting, Offer, Policy, Protocol, Reply, Sentence, S
 pub(crate) const SMTP: Protocol = Protocol {
     name: "smtp",
     greets,
-    alpn: &[b"smtp", b"esmtp"],
+    alpn: &[b"smtp", b"esmtp", b"submission"],
     way_to_tls: &[b"EHLO localhost\r\n", b"STARTTLS\r\n"],
     snooper,
 };
 
 /// The row of LMTP, for those who name it.
-pub(crate) const LMTP: Protocol =
-    Protocol { name: "lmtp", greets: |_| false, way_to_tls: &[b"LHLO localhost\r\n", b"STARTTLS\r\n"], ..SMTP };
+pub(crate) const LMTP: Protocol = Protocol {
+    name: "lmtp",
+    greets: |_| false,
+    alpn: &[b"lmtp", b"smtp", b"esmtp"],
+    way_to_tls: &[b"LHLO localhost\r\n", b"STARTTLS\r\n"],
+    snooper,
+};
 
 /// What the dialogue has shown of one server.
 struct Smtp {

@@ -121,7 +121,8 @@ fn a_greeting_shows_its_protocol_and_no_other() {
 #[test]
 fn every_protocol_has_the_alpn_names_of_its_registry() {
     let names = PROTOCOLS.iter().map(|protocol| (protocol.name, protocol.alpn.concat().escape_ascii().to_string()));
-    let expected = ["smtp smtpesmtp", "lmtp smtpesmtp", "pop3 pop3", "imap imap", "nntp nntp", "sieve managesieve"];
+    let expected =
+        ["smtp smtpesmtpsubmission", "lmtp lmtpsmtpesmtp", "pop3 pop3", "imap imap", "nntp nntp", "sieve managesieve"];
     assert_eq!(names.map(|(name, alpn)| format!("{name} {alpn}")).collect::<Vec<_>>(), expected);
 }
 

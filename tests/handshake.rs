@@ -36,12 +36,17 @@ fn refusal(wrapper: Wrapper, client: &Client) -> String {
 fn a_client_with_alpn_must_name_the_protocol() {
     let site = Site::new();
     let client = Client::new(&site);
-    for (names, chosen) in [(&[][..], None), (&["smtp"], Some("smtp")), (&["h2", "esmtp"], Some("esmtp"))] {
+    for (names, chosen) in [
+        (&[][..], None),
+        (&["smtp"], Some("smtp")),
+        (&["h2", "esmtp"], Some("esmtp")),
+        (&["submission"], Some("submission")),
+    ] {
         let (mut session, _server) = at_the_go_ahead(Wrapper::respawn(&site));
         client.clone().alpn(names).shake(&mut session.client).expect("the client is welcome");
         assert_eq!(session.client.tls().alpn_protocol(), chosen.map(str::as_bytes));
     }
-    for names in [&["h2"][..], &["http/1.1", "imap"]] {
+    for names in [&["h2"][..], &["http/1.1", "imap"], &["lmtp"]] {
         let why = refusal(Wrapper::respawn(&site), &client.clone().alpn(names));
         assert!(why.contains("NoApplicationProtocol"), "{names:?}: {why}");
     }

@@ -364,7 +364,11 @@ fn alpn_is_heeded_with_tls_from_the_first_byte_too() {
         (&["smtp"], "auto", Ok(Some("smtp"))),
         (&["imap"], "auto", Ok(Some("imap"))),
         (&["h2", "pop3"], "pop3", Ok(Some("pop3"))),
+        (&["submission"], "smtp", Ok(Some("submission"))),
+        (&["lmtp"], "lmtp", Ok(Some("lmtp"))),
+        (&["lmtp"], "auto", Ok(Some("lmtp"))),
         (&["imap"], "smtp", Err(())),
+        (&["lmtp"], "smtp", Err(())),
         (&["h2"], "auto", Err(())),
         (&["http/1.1"], "smtp", Err(())),
     ] {
