@@ -6,11 +6,16 @@ use alloc::vec::Vec;
 use crate::line::{after_word, text, without_end, word};
 use crate::literal::{Literal, announced};
 use crate::tail::Tail;
-use crate::{Class, Effect, Greeting, Offer, Policy, Protocol, Reply, Sentence, Snooper, Verdict, switch};
+use crate::{Class, Effect, First, Greeting, Offer, Policy, Protocol, Reply, Sentence, Snooper, Verdict, switch};
 
 /// The row of IMAP.
-pub(crate) const IMAP: Protocol =
-    Protocol { name: "imap", greets, alpn: &[b"imap"], way_to_tls: &[b"1 STARTTLS\r\n"], snooper };
+pub(crate) const IMAP: Protocol = Protocol {
+    name: "imap",
+    first: First::Server(greets),
+    alpn: &[b"imap"],
+    way_to_tls: &[b"1 STARTTLS\r\n"],
+    snooper,
+};
 
 /// What the dialogue has shown of one server.
 struct Imap {

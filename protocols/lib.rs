@@ -14,13 +14,16 @@ extern crate alloc;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
+mod ber;
 pub mod dialogue;
 mod imap;
+mod ldap;
 pub mod line;
 mod literal;
 mod nntp;
 pub mod note;
 mod pop3;
+mod postgres;
 pub mod session;
 mod sieve;
 mod smtp;
@@ -34,20 +37,45 @@ use unit::Unit;
 pub struct Protocol {
     /// The name `--protocol` takes.
     pub name: &'static str,
-    /// Whether a server whose first line is this (its line end included) speaks the protocol; `--protocol auto`
-    /// takes the first row that says yes.
-    pub greets: fn(first_line: &[u8]) -> bool,
+    /// Who speaks first.
+    pub first: First,
     /// The ALPN protocol names (RFC 7301) that stand for it.
     pub alpn: &'static [&'static [u8]],
-    /// What a client says after the greeting on its way to TLS: each line waits for the whole reply to the one before,
+    /// What a client says, after the greeting if there is one, on its way to TLS: each line waits for the whole reply to the one before,
     /// and the last one asks for TLS.
     pub way_to_tls: &'static [&'static [u8]],
     /// A snooper for one server, from its greeting on. It knows nothing yet.
     pub snooper: fn(Policy) -> Box<dyn Snooper>,
 }
 
+/// Who speaks first.
+#[derive(Clone, Copy, Debug)]
+pub enum First {
+    /// The server, which greets. Whether a server whose first line is this (its line end included) speaks the protocol;
+    /// `--protocol auto` takes the first row that says yes.
+    Server(fn(first_line: &[u8]) -> bool),
+    /// The client; the server greets nobody. Such a protocol must be named.
+    Client,
+    /// The client, and it may begin TLS without asking for it ([`Unit::Tls`]). Whoever does so, this program as a client
+    /// too, must name the protocol by ALPN.
+    ClientOrTls,
+}
+
+impl Protocol {
+    /// Whether the server says nothing before the client does.
+    pub fn is_client_first(&self) -> bool {
+        !matches!(self.first, First::Server(_))
+    }
+
+    /// Whether a server whose first line is this speaks the protocol.
+    pub fn is_greeted_by(&self, first_line: &[u8]) -> bool {
+        matches!(self.first, First::Server(greets) if greets(first_line))
+    }
+}
+
 /// Every protocol, in the order `--protocol auto` tries them.
-pub const PROTOCOLS: &[Protocol] = &[smtp::SMTP, smtp::LMTP, pop3::POP3, imap::IMAP, nntp::NNTP, sieve::SIEVE];
+pub const PROTOCOLS: &[Protocol] =
+    &[smtp::SMTP, smtp::LMTP, pop3::POP3, imap::IMAP, nntp::NNTP, sieve::SIEVE, ldap::LDAP, postgres::POSTGRES];
 
 /// How the snooper treats capabilities and words; fixed for the life of one server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,6 +139,11 @@ pub trait Snooper {
     /// Appends one of the wrapper's own sentences, in answer to the command last seen.
     fn say(&self, sentence: Sentence, out: &mut Vec<u8>);
 
+    /// What a transcript shows of a unit. Of one that is no opening word only its name: what follows may be a secret.
+    fn shown(&self, unit: &[u8], opening: bool) -> Vec<u8> {
+        line::shown(unit, opening).to_vec()
+    }
+
     /// Gives up a line held back until the next one shows what it is; the dialogue breaks off here.
     fn held(&mut self) -> Vec<u8> {
         Vec::new()
@@ -154,12 +187,14 @@ pub enum Verdict {
     Doubtful,
 }
 
-/// What an opening word leaves behind in the server.
+/// What comes of an opening word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Effect {
-    /// Nothing.
+    /// A reply.
     None,
-    /// State that a fresh server does not have until the word is said again (EHLO, LANG, MODE READER).
+    /// Not even a reply (LDAP's Abandon and Unbind).
+    NoReply,
+    /// A reply, and state that a fresh server does not have until the word is said again (EHLO, LANG, MODE READER).
     SetsState,
 }
 

@@ -31,6 +31,12 @@ pub fn without_end(line: &[u8]) -> &[u8] {
     line.strip_suffix(b"\r").unwrap_or(line)
 }
 
+/// What a transcript shows of a line: the whole, or only its first word.
+pub fn shown(line: &[u8], whole: bool) -> &[u8] {
+    let word = line.split(|byte| byte.is_ascii_whitespace()).next().unwrap_or_default();
+    if whole { line.trim_ascii_end() } else { word }
+}
+
 /// Splits at the first space: the word, and what follows the space.
 pub fn word(text: &[u8]) -> (&[u8], &[u8]) {
     match memchr::memchr(b' ', text) {
@@ -91,5 +97,11 @@ mod tests {
         assert_eq!(after_word(b"STARTTLS \t", b"STARTTLS"), Some(&b" \t"[..]));
         assert_eq!(after_word(b"STARTTLSX", b"STARTTLS"), None);
         assert_eq!(after_word(b"START", b"STARTTLS"), None);
+    }
+
+    #[test]
+    fn a_refused_line_shows_its_verb_and_no_secret() {
+        assert_eq!(shown(b"AUTH PLAIN AGEAYg==\r\n", false), b"AUTH");
+        assert_eq!(shown(b"EHLO mx.example \r\n", true), b"EHLO mx.example");
     }
 }

@@ -5,11 +5,11 @@ use alloc::vec::Vec;
 
 use crate::line::{after_word, text, without_end};
 use crate::tail::Tail;
-use crate::{Class, Effect, Greeting, Offer, Policy, Protocol, Reply, Sentence, Snooper, Verdict, switch};
+use crate::{Class, Effect, First, Greeting, Offer, Policy, Protocol, Reply, Sentence, Snooper, Verdict, switch};
 
 /// The row of NNTP.
 pub(crate) const NNTP: Protocol =
-    Protocol { name: "nntp", greets, alpn: &[b"nntp"], way_to_tls: &[b"STARTTLS\r\n"], snooper };
+    Protocol { name: "nntp", first: First::Server(greets), alpn: &[b"nntp"], way_to_tls: &[b"STARTTLS\r\n"], snooper };
 
 /// What the dialogue has shown of one server.
 struct Nntp {

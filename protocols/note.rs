@@ -13,11 +13,11 @@ pub enum Note {
     BackendRefuses,
     /// The server inside TLS answered the replayed prefix otherwise than the plaintext server had.
     ReplayRefused(Vec<u8>),
-    /// A line of the dialogue (`-v 3`).
-    Line(Speaker, Vec<u8>),
+    /// What a transcript shows of something that was said (`-v 3`).
+    Said(Speaker, Vec<u8>),
 }
 
-/// Who says a line of the transcript.
+/// Who says something in the transcript.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Speaker {
     /// The client.
@@ -26,24 +26,4 @@ pub enum Speaker {
     Server,
     /// The wrapper itself, to the client.
     Wrapper,
-}
-
-impl Note {
-    /// A line for the transcript. Of a line that is no opening word only the first word is kept: what follows
-    /// may be a secret.
-    pub fn line(speaker: Speaker, line: &[u8], whole: bool) -> Self {
-        let shown = if whole { line } else { line.split(|byte| byte.is_ascii_whitespace()).next().unwrap_or_default() };
-        Self::Line(speaker, shown.trim_ascii_end().to_vec())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_refused_line_shows_its_verb_and_no_secret() {
-        let note = Note::line(Speaker::Client, b"AUTH PLAIN AGEAYg==\r\n", false);
-        assert!(matches!(note, Note::Line(Speaker::Client, shown) if shown == b"AUTH"));
-    }
 }

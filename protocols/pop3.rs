@@ -5,11 +5,11 @@ use alloc::vec::Vec;
 
 use crate::line::{after_word, text, without_end};
 use crate::tail::Tail;
-use crate::{Class, Effect, Greeting, Offer, Policy, Protocol, Reply, Sentence, Snooper, Verdict, switch};
+use crate::{Class, Effect, First, Greeting, Offer, Policy, Protocol, Reply, Sentence, Snooper, Verdict, switch};
 
 /// The row of POP3.
 pub(crate) const POP3: Protocol =
-    Protocol { name: "pop3", greets, alpn: &[b"pop3"], way_to_tls: &[b"STLS\r\n"], snooper };
+    Protocol { name: "pop3", first: First::Server(greets), alpn: &[b"pop3"], way_to_tls: &[b"STLS\r\n"], snooper };
 
 /// What the dialogue has shown of one server.
 struct Pop3 {

@@ -41,6 +41,8 @@ pub struct Session {
     /// The client's first command inside TLS, kept while the prefix is replayed.
     kept: Vec<u8>,
     replayed: Replayed,
+    /// The client began TLS without asking for it.
+    direct: bool,
     refusals: usize,
     warned_of_offer: bool,
     orders: VecDeque<Order>,
@@ -98,8 +100,8 @@ enum Phase {
 impl Session {
     /// A session that begins with the plaintext server's greeting, or with TLS.
     pub fn new(rules: Rules) -> Self {
-        Self {
-            phase: if rules.implicit { Phase::Preparing } else { Phase::Greeting },
+        let mut session = Self {
+            phase: Phase::Preparing,
             snooper: None,
             inside: rules.implicit,
             client: Waiting::default(),
@@ -109,11 +111,16 @@ impl Session {
             replay: None,
             kept: Vec::new(),
             replayed: Replayed::None,
+            direct: false,
             refusals: 0,
             warned_of_offer: false,
             orders: rules.implicit.then_some(Order::Prepare).into_iter().collect(),
             rules,
+        };
+        if !rules.implicit {
+            session.server_begins();
         }
+        session
     }
 
     /// How many bytes of the client may come now; zero leaves them in the kernel.
@@ -200,6 +207,11 @@ impl Session {
         self.snooper.as_ref().map(|(protocol, _)| *protocol)
     }
 
+    /// Whether the client began TLS without asking for it. Then it must name the protocol by ALPN.
+    pub fn is_direct_tls(&self) -> bool {
+        self.direct
+    }
+
     /// What became of the recorded prefix.
     pub fn replayed(&self) -> Replayed {
         self.replayed
@@ -239,7 +251,7 @@ impl Session {
         if let Some((_, snooper)) = &self.snooper {
             snooper.say(sentence, &mut out);
         }
-        self.note_line(Speaker::Wrapper, &out, true);
+        self.note(Speaker::Wrapper, &out, true);
         self.tell_client(out);
     }
 

@@ -6,11 +6,16 @@ use alloc::vec::Vec;
 use crate::line::{after_word, text, without_end};
 use crate::literal::{Literal, announced};
 use crate::tail::Tail;
-use crate::{Class, Effect, Greeting, Offer, Policy, Protocol, Reply, Sentence, Snooper, Verdict, switch};
+use crate::{Class, Effect, First, Greeting, Offer, Policy, Protocol, Reply, Sentence, Snooper, Verdict, switch};
 
 /// The row of ManageSieve.
-pub(crate) const SIEVE: Protocol =
-    Protocol { name: "sieve", greets, alpn: &[b"managesieve"], way_to_tls: &[b"STARTTLS\r\n"], snooper };
+pub(crate) const SIEVE: Protocol = Protocol {
+    name: "sieve",
+    first: First::Server(greets),
+    alpn: &[b"managesieve"],
+    way_to_tls: &[b"STARTTLS\r\n"],
+    snooper,
+};
 
 /// What the dialogue has shown of one server.
 struct Sieve {

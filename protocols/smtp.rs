@@ -5,12 +5,12 @@ use alloc::vec::Vec;
 
 use crate::line::{after_word, is_blank, text, without_end, word};
 use crate::tail::Tail;
-use crate::{Class, Effect, Greeting, Offer, Policy, Protocol, Reply, Sentence, Snooper, Verdict, switch};
+use crate::{Class, Effect, First, Greeting, Offer, Policy, Protocol, Reply, Sentence, Snooper, Verdict, switch};
 
 /// The row of SMTP. Its greeting is LMTP's as well, and the words of both are understood.
 pub(crate) const SMTP: Protocol = Protocol {
     name: "smtp",
-    greets,
+    first: First::Server(greets),
     alpn: &[b"smtp", b"esmtp", b"submission"],
     way_to_tls: &[b"EHLO localhost\r\n", b"STARTTLS\r\n"],
     snooper,
@@ -19,7 +19,7 @@ pub(crate) const SMTP: Protocol = Protocol {
 /// The row of LMTP, for those who name it.
 pub(crate) const LMTP: Protocol = Protocol {
     name: "lmtp",
-    greets: |_| false,
+    first: First::Server(|_| false),
     alpn: &[b"lmtp", b"smtp", b"esmtp"],
     way_to_tls: &[b"LHLO localhost\r\n", b"STARTTLS\r\n"],
     snooper,

@@ -14,6 +14,9 @@ pub enum Unit {
     Partial(usize),
     /// It is longer than it may be, or nobody can tell how long it is.
     TooLong,
+    /// It is no unit, but the beginning of TLS, which the client did not ask for first
+    /// ([`First::ClientOrTls`](crate::First::ClientOrTls)).
+    Tls,
 }
 
 impl Unit {

@@ -11,7 +11,7 @@ use std::os::unix::net::UnixStream;
 use std::process::{Command, Stdio};
 use std::time::{Duration, SystemTime};
 
-use starttls_protocols::{PROTOCOLS, Protocol};
+use starttls_protocols::PROTOCOLS;
 
 use crate::config::{Config, Inside};
 use crate::keys::{self, Files};
@@ -131,25 +131,34 @@ fn ask_for_tls(config: &Config, stream: &mut UnixStream) -> Result<String, Strin
     if config.accept_proxy {
         stream.write_all(b"PROXY UNKNOWN\r\n").map_err(|why| why.to_string())?;
     }
-    let mut approach: Option<(Protocol, Approach)> = None;
-    let mut buffer = [0; 4096];
-    loop {
-        let count = stream.read(&mut buffer).map_err(|_| "it is silent".to_owned())?;
-        let heard = buffer.get(..count).filter(|heard| !heard.is_empty()).ok_or("it closed the connection")?;
-        if approach.is_none() {
-            let known = PROTOCOLS.iter().copied().find(|protocol| (protocol.greets)(heard));
-            let protocol = config.protocol.or(known).ok_or_else(|| format!("unknown greeting: {}", Quoted(heard)))?;
-            approach = Some((protocol, Approach::new(protocol)));
+    let mut heard = Vec::new();
+    let protocol = match config.protocol {
+        Some(protocol) => protocol,
+        None => {
+            heard = hear(stream)?;
+            let known = PROTOCOLS.iter().copied().find(|protocol| protocol.is_greeted_by(&heard));
+            known.ok_or_else(|| format!("unknown greeting: {}", Quoted(&heard)))?
         }
-        let Some((protocol, approach)) = &mut approach else { continue };
-        match approach.hears(heard) {
+    };
+    let mut approach = Approach::new(protocol);
+    let mut step = if heard.is_empty() { approach.begin() } else { approach.hears(&heard) };
+    loop {
+        match step {
             Step::Hear => {}
-            Step::Say(line) => stream.write_all(line).map_err(|why| why.to_string())?,
+            Step::Say(unit) => stream.write_all(unit).map_err(|why| why.to_string())?,
             Step::BeginTls => return Ok(format!("granted, {}", protocol.name)),
-            Step::TurnBack(Refusal::NotOffered(line) | Refusal::Greeting(line)) => {
-                return Err(format!("it said {}", Quoted(&line)));
+            Step::TurnBack(Refusal::NotOffered(unit) | Refusal::Greeting(unit)) => {
+                return Err(format!("it said {}", Quoted(&unit)));
             }
             Step::TurnBack(_) => return Err("it said what no server says".into()),
         }
+        step = approach.hears(&hear(stream)?);
     }
+}
+
+fn hear(stream: &mut UnixStream) -> Result<Vec<u8>, &'static str> {
+    let mut buffer = vec![0; 4096];
+    let count = stream.read(&mut buffer).map_err(|_| "it is silent")?;
+    buffer.truncate(count);
+    if buffer.is_empty() { Err("it closed the connection") } else { Ok(buffer) }
 }

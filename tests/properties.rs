@@ -12,7 +12,7 @@ mod session;
 
 use std::path::Path;
 
-use play::{Dialogue, Event, Mode, Party};
+use play::{Dialogue, Event, Hello, Mode, Party};
 use session::Script;
 use starttls_protocols::session::Rules;
 use starttls_protocols::{Offer, PROTOCOLS};
@@ -131,12 +131,15 @@ impl Chance {
 /// What [`Script::read`] reads, with words that mean something somewhere.
 fn dialogue(chance: &mut Chance) -> Vec<u8> {
     let mut data = vec![chance.below(256) as u8, chance.below(PROTOCOLS.len() + 2) as u8, chance.below(256) as u8];
-    let protocol = chance.below(5);
+    let protocol = chance.below(CLIENT.len());
+    // No greeting shows these.
+    if let Some(name) = protocol.checked_sub(GREETING.len()).map(|binary| ["ldap", "postgres"][binary]) {
+        data[1] = PROTOCOLS.iter().position(|known| known.name == name).unwrap() as u8;
+    }
     for stream in 0..4 {
-        let (greetings, said) =
-            if stream < 2 { (&CLIENT[protocol..=protocol], CLIENT) } else { (&GREETING[protocol..=protocol], SERVER) };
-        if stream >= 2 {
-            data.extend_from_slice(chance.of(greetings[0]));
+        let said = if stream < 2 { CLIENT } else { SERVER };
+        if let Some(greetings) = GREETING.get(protocol).filter(|_| stream >= 2) {
+            data.extend_from_slice(chance.of(greetings));
         }
         for _ in 0..chance.below(9) {
             // Mostly its own protocol's, sometimes another's.
@@ -145,7 +148,9 @@ fn dialogue(chance: &mut Chance) -> Vec<u8> {
                 data.push(0xfe);
             }
             data.extend_from_slice(chance.of(words));
-            data.extend_from_slice(chance.of(ENDS));
+            if protocol < GREETING.len() || chance.below(30) == 0 {
+                data.extend_from_slice(chance.of(ENDS));
+            }
         }
         data.push(0xff);
     }
@@ -183,7 +188,7 @@ fn script(dialogue: &Dialogue, mode: Mode) -> Script {
     };
     let rules = Rules {
         protocols: PROTOCOLS,
-        protocol: options.protocol.as_ref().and_then(|name| PROTOCOLS.iter().find(|known| known.name == name).copied()),
+        protocol: dialogue.named_protocol().and_then(|name| PROTOCOLS.iter().find(|known| known.name == name).copied()),
         strict: options.strict,
         offer,
         replay: !options.no_replay && !options.strict,
@@ -195,7 +200,10 @@ fn script(dialogue: &Dialogue, mode: Mode) -> Script {
     let (mut stage, mut turn) = (0, false);
     for step in &dialogue.steps {
         match &step.event {
-            Event::Tls { .. } => stage = 1,
+            Event::Tls(hello) => {
+                client[0].extend((*hello == Hello::Unasked).then_some(0x16));
+                stage = 1;
+            }
             Event::NotTls(bytes) => client[0].extend(bytes),
             Event::Says(Party::Client, bytes) => {
                 client[stage].extend(bytes);
@@ -275,6 +283,30 @@ const CLIENT: &[&[&[u8]]] = &[
         b"PUTSCRIPT \"a\" {3}",
         b"LOGOUT",
     ],
+    &[
+        // A search for the root DSE, Abandon, Unbind; StartTLS, with a number of two bytes and with a value.
+        b"0%\x02\x01\x01c \x04\0\n\x01\0\n\x01\0\x02\x01\0\x02\x01\0\x01\x01\0\x87\x0bobjectClass0\0",
+        b"0\x06\x02\x01\x02P\x01\x01",
+        b"0\x05\x02\x01\x03B\0",
+        b"0\x1d\x02\x01\x04w\x18\x80\x161.3.6.1.4.1.1466.20037",
+        b"0\x1e\x02\x02\0\x80w\x18\x80\x161.3.6.1.4.1.1466.20037",
+        b"0\x1f\x02\x01\x05w\x1a\x80\x161.3.6.1.4.1.1466.20037\x81\0",
+        // A bind; number 0, an indefinite length, a long one.
+        b"0\x0c\x02\x01\x06`\x07\x02\x01\x03\x04\0\x80\0",
+        b"0\x05\x02\x01\0B\0",
+        b"0\x80\x02\x01\x07B\0\0\0",
+        b"0\x82\x40\x01",
+    ],
+    &[
+        // SSLRequest, GSSENCRequest, CancelRequest, StartupMessage; a ClientHello; lengths that are none.
+        b"\0\0\0\x08\x04\xd2\x16\x2f",
+        b"\0\0\0\x08\x04\xd2\x16\x30",
+        b"\0\0\0\x10\x04\xd2\x16\x2e\0\0\0\x0f\x01\x02\x03\x04",
+        b"\0\0\0\x10\0\x03\0\0user\0x\0\0",
+        b"\x16\x03\x01\x02\0\x01\0\x01",
+        b"\0\0\0\x07",
+        b"\0\0\x27\x11",
+    ],
 ];
 
 const SERVER: &[&[&[u8]]] = &[
@@ -308,6 +340,14 @@ const SERVER: &[&[&[u8]]] = &[
         b"400 bye",
     ],
     &[b"\"SIEVE\" \"x\"\r\n\"STARTTLS\"\r\nOK", b"OK", b"NO \"x\"", b"OK (TAG {2}\r\nab)", b"BYE"],
+    &[
+        b"0\x2a\x02\x01\x01d%\x04\x000!0\x1f\x04\x12supportedExtension1\x09\x04\x071.2.3.4",
+        b"0\x0c\x02\x01\x01e\x07\n\x01\0\x04\0\x04\0",
+        b"0\x0c\x02\x01\x01e\x07\n\x01 \x04\0\x04\0",
+        b"0\x24\x02\x01\0x\x1f\n\x01\x34\x04\0\x04\0\x8a\x161.3.6.1.4.1.1466.20036",
+        b"0\x0a\x02\x01\x01s\x05\x04\x03x:/",
+    ],
+    &[b"E\0\0\0\x0bSFATAL\0\0", b"N\0\0\0\x05\0", b"N", b"S", b"R\0\0\0\x08\0\0\0\0"],
 ];
 
 const V2: &[u8] = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\xc0\0\x02\x01\xc0\0\x02\x02\x12\x67\0\x19";

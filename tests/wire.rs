@@ -59,7 +59,7 @@ fn name(dialogue: &Dialogue) -> String {
 
 /// A limit passes that is not the deadline of `-r`, or there is neither a key nor a session without one.
 fn cannot_be_played(dialogue: &Dialogue) -> bool {
-    let tls = dialogue.steps.iter().position(|step| matches!(step.event, Event::Tls { .. }));
+    let tls = dialogue.steps.iter().position(|step| matches!(step.event, Event::Tls(_)));
     let waits_inside = tls.is_some_and(|tls| waits(&dialogue.steps[tls..]));
     waits_inside || (dialogue.options.strict && dialogue.options.no_key)
 }

@@ -9,7 +9,7 @@ use alloc::vec::Vec;
 use crate::unit::{Unit, Waiting};
 use crate::{Class, Greeting, Offer, Policy, Protocol, Reply, Sentence, Snooper};
 
-/// A client that wants TLS from a server that has not yet greeted.
+/// A client that wants TLS from a server that has said nothing yet.
 pub struct Approach {
     snooper: Box<dyn Snooper>,
     waiting: Waiting,
@@ -46,7 +46,7 @@ pub enum Step {
 /// Why there is no TLS.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Refusal {
-    /// The server offers none: it refused the word, or what must come before it.
+    /// The server offers none: it refused the word, or what must come before it, by this.
     NotOffered(Vec<u8>),
     /// The greeting is a refusal, or makes TLS impossible.
     Greeting(Vec<u8>),
@@ -62,7 +62,13 @@ impl Approach {
         let policy = Policy { offer: Offer::Leave, strict: false, inside: false, fresh: true };
         let granted = go_ahead((protocol.snooper)(policy).as_mut(), protocol.way_to_tls);
         let snooper = (protocol.snooper)(policy);
-        Self { snooper, waiting: Waiting::default(), way: protocol.way_to_tls, turn: Turn::Greeting, granted }
+        let turn = if protocol.is_client_first() { Turn::Ours } else { Turn::Greeting };
+        Self { snooper, waiting: Waiting::default(), way: protocol.way_to_tls, turn, granted }
+    }
+
+    /// The first step.
+    pub fn begin(&mut self) -> Step {
+        if self.turn == Turn::Ours { self.go_on() } else { Step::Hear }
     }
 
     /// How many bytes of the server may come now.
@@ -77,7 +83,7 @@ impl Approach {
             let line = match self.unit() {
                 Unit::Whole(length) => self.waiting.take(length),
                 Unit::Partial(_) => return Step::Hear,
-                Unit::TooLong => return Step::TurnBack(Refusal::TooLong),
+                Unit::TooLong | Unit::Tls => return Step::TurnBack(Refusal::TooLong),
             };
             let heard = match self.turn {
                 Turn::Greeting => self.hear_greeting(line),
@@ -112,7 +118,7 @@ impl Approach {
         let Reply::Done(class) = self.snooper.reply(&line, &mut Vec::new()) else { return Ok(()) };
         self.turn = Turn::Ours;
         let welcome = if self.way.is_empty() { class == self.granted } else { class.is_positive() };
-        if welcome { Ok(()) } else { Err(Refusal::NotOffered(line)) }
+        if welcome { Ok(()) } else { Err(Refusal::NotOffered(self.snooper.shown(&line, true))) }
     }
 
     /// What belongs to the greeting, though that seemed to be over, may follow it; a fresh server's snooper swallows it.
@@ -262,7 +268,7 @@ mod tests {
 
     #[test]
     fn a_refusal_is_told_from_a_greeting_that_refuses() {
-        let not_offered = |line: &str| Step::TurnBack(Refusal::NotOffered(line.into()));
+        let not_offered = |line: &str| Step::TurnBack(Refusal::NotOffered(line.trim_end().into()));
         let greeting = |line: &str| Step::TurnBack(Refusal::Greeting(line.into()));
         for dialogue in &[
             ("smtp", &[("220 a\r\n", "EHLO localhost\r\n")][..], "502 no\r\n", not_offered("502 no\r\n")),
@@ -280,6 +286,41 @@ mod tests {
             ("nntp", &[("200 hi\r\n", "STARTTLS\r\n")], "200 no\r\n", not_offered("200 no\r\n")),
         ] {
             play(dialogue);
+        }
+    }
+
+    #[test]
+    fn a_client_that_speaks_first_comes_to_tls() {
+        let ldap = |code: u8, text: &str| {
+            let result = [&b"\x0a\x01"[..], &[code], b"\x04\0\x04", &[text.len() as u8], text.as_bytes()].concat();
+            let op = [&[0x78, result.len() as u8][..], &result].concat();
+            [&[0x30, op.len() as u8 + 3, 2, 1, 1][..], &op].concat()
+        };
+        let error = b"E\0\0\0\x0bSFATAL\0\0".to_vec();
+        for (name, reply, end) in [
+            ("postgres", b"S".to_vec(), Step::BeginTls),
+            ("postgres", b"N".to_vec(), Step::TurnBack(Refusal::NotOffered(b"N".to_vec()))),
+            ("postgres", b"S\0".to_vec(), Step::TurnBack(Refusal::Behind(1))),
+            ("postgres", error, Step::TurnBack(Refusal::NotOffered(b"ErrorResponse".to_vec()))),
+            ("postgres", b"X\0\0\0\0".to_vec(), Step::TurnBack(Refusal::TooLong)),
+            ("ldap", ldap(0, ""), Step::BeginTls),
+            (
+                "ldap",
+                ldap(2, "unsupported"),
+                Step::TurnBack(Refusal::NotOffered(b"ExtendedResponse resultCode=2 unsupported".to_vec())),
+            ),
+            ("ldap", b"\x30\x80".to_vec(), Step::TurnBack(Refusal::TooLong)),
+        ] {
+            for pieces in [usize::MAX, 1] {
+                let protocol = PROTOCOLS.iter().find(|protocol| protocol.name == name).expect("the protocol is known");
+                let mut approach = Approach::new(*protocol);
+                assert_eq!(approach.begin(), Step::Say(protocol.way_to_tls[0]));
+                let chunks = reply.chunks(pieces.min(reply.len()));
+                let step = chunks.map(|chunk| approach.hears(chunk)).find(|step| *step != Step::Hear);
+                // In pieces the rest is still on its way: it belongs to TLS, and fails there.
+                let early = pieces == 1 && matches!(end, Step::TurnBack(Refusal::Behind(_)));
+                assert_eq!(step.as_ref(), Some(if early { &Step::BeginTls } else { &end }), "{name}: {reply:?}");
+            }
         }
     }
 

@@ -5,6 +5,7 @@ use alloc::vec::Vec;
 
 use super::order::{Order, Outcome};
 use super::{MAX_REFUSALS, Phase, Session};
+use crate::line;
 use crate::note::{Note, Speaker};
 use crate::unit::Unit;
 use crate::{Effect, Greeting, Offer, Policy, Reply, Sentence, Verdict};
@@ -56,9 +57,18 @@ impl Session {
         Policy { offer: self.rules.offer, strict: self.rules.strict, inside: false, fresh: false }
     }
 
+    /// A server begins. Unless its protocol lets the client speak first, it greets.
+    pub(super) fn server_begins(&mut self) {
+        if self.snooper.is_none() && self.rules.protocol.is_some_and(|protocol| protocol.is_client_first()) {
+            self.meet(&[]);
+        }
+        let greets = self.protocol().is_none_or(|protocol| !protocol.is_client_first());
+        self.phase = if greets { Phase::Greeting } else { Phase::Command };
+    }
+
     /// Finds the protocol by the greeting's first line. False if nobody here speaks it.
     pub(super) fn meet(&mut self, first_line: &[u8]) -> bool {
-        let known = self.rules.protocols.iter().find(|protocol| (protocol.greets)(first_line));
+        let known = self.rules.protocols.iter().find(|protocol| protocol.is_greeted_by(first_line));
         let Some(protocol) = self.rules.protocol.or(known.copied()) else { return false };
         self.snooper = Some((protocol, (protocol.snooper)(self.policy())));
         true
@@ -92,6 +102,12 @@ impl Session {
             // What is too long is no opening word; the prefix goes before it as before any other.
             Unit::TooLong if self.replays_before(Verdict::Unknown) => return true,
             Unit::TooLong => return self.give_up_snooping(Vec::new(), Vec::new()),
+            // The bytes stay where they are: they are TLS's.
+            Unit::Tls => {
+                self.direct = true;
+                self.begin_switch();
+                return true;
+            }
         };
         self.judge(line);
         true
@@ -104,14 +120,10 @@ impl Session {
             self.kept = line;
             return;
         }
-        self.note_line(Speaker::Client, &line, matches!(verdict, Verdict::Forward(_) | Verdict::StartTls));
+        self.note(Speaker::Client, &line, matches!(verdict, Verdict::Forward(_) | Verdict::StartTls));
         match verdict {
             Verdict::Forward(effect) => self.forward(line, effect),
-            Verdict::StartTls if self.rules.offer == Offer::Remove => self.not_available(),
-            Verdict::StartTls => {
-                self.phase = Phase::Preparing;
-                self.orders.push_back(Order::Prepare);
-            }
+            Verdict::StartTls => self.begin_switch(),
             Verdict::Answer(sentence) => self.say(sentence),
             Verdict::Unknown if self.strict() => self.refuse(false),
             Verdict::Doubtful if self.strict() => self.refuse(true),
@@ -126,7 +138,9 @@ impl Session {
             self.give_up_snooping(line, Vec::new());
             return;
         }
-        self.phase = Phase::Reply;
+        if effect != Effect::NoReply {
+            self.phase = Phase::Reply;
+        }
         self.orders.push_back(Order::ToServer(line));
     }
 
@@ -173,14 +187,14 @@ impl Session {
         match self.server_unit() {
             Unit::Whole(length) => {
                 let line = self.server.take(length);
-                self.note_line(Speaker::Server, &line, true);
+                self.note(Speaker::Server, &line, true);
                 return Some(line);
             }
             Unit::Partial(_) => {}
             Unit::TooLong if self.inside && self.phase != Phase::Command && self.phase != Phase::Reply => {
                 self.server_failed();
             }
-            Unit::TooLong => {
+            Unit::TooLong | Unit::Tls => {
                 self.give_up_snooping(Vec::new(), Vec::new());
             }
         }
@@ -216,9 +230,13 @@ impl Session {
         owed
     }
 
-    pub(super) fn note_line(&mut self, speaker: Speaker, line: &[u8], whole: bool) {
+    pub(super) fn note(&mut self, speaker: Speaker, unit: &[u8], opening: bool) {
         if self.rules.transcript {
-            self.orders.push_back(Order::Note(Note::line(speaker, line, whole)));
+            let shown = match &self.snooper {
+                Some((_, snooper)) => snooper.shown(unit, opening),
+                None => line::shown(unit, opening).to_vec(),
+            };
+            self.orders.push_back(Order::Note(Note::Said(speaker, shown)));
         }
     }
 }

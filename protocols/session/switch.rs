@@ -8,7 +8,7 @@ use super::{Phase, Session};
 use crate::dialogue::MAX_BYTES;
 use crate::note::Note;
 use crate::unit::{Unit, Waiting};
-use crate::{Effect, Greeting, Policy, Protocol, Reply, Sentence, Snooper, Verdict};
+use crate::{Effect, Greeting, Offer, Policy, Protocol, Reply, Sentence, Snooper, Verdict};
 
 /// The TLS server, reached but not yet in charge.
 pub(super) struct Backend {
@@ -41,21 +41,22 @@ impl Session {
         if self.phase != Phase::Preparing {
             return;
         }
-        match (available, self.snooper.as_ref()) {
-            (false, _) => self.not_available(),
-            (true, None) => self.begin_implicit(),
-            (true, Some(_)) if self.rules.respawn => self.go_ahead(),
-            (true, Some((protocol, _))) => self.backend = Some(Backend::new(*protocol)),
+        match available {
+            false => self.not_available(),
+            true if self.rules.implicit => self.begin_implicit(),
+            true if self.rules.respawn => self.go_ahead(),
+            true => self.reached(),
         }
         self.advance();
     }
 
     /// As [`prepared`](Self::prepared), with a TLS server that is reached now and once more after the handshake, when
-    /// it can be told about it. Its greeting must follow here too (law 4).
+    /// it can be told about it. Its greeting must follow here too (law 4), if it is one that greets.
     pub fn reached(&mut self) {
-        match self.snooper.as_ref() {
-            Some((protocol, _)) if self.phase == Phase::Preparing => self.backend = Some(Backend::new(*protocol)),
-            _ => {}
+        let Some(protocol) = self.protocol().filter(|_| self.phase == Phase::Preparing) else { return };
+        self.backend = Some(Backend::new(protocol));
+        if protocol.is_client_first() {
+            self.go_ahead();
         }
     }
 
@@ -80,7 +81,7 @@ impl Session {
             return;
         }
         if self.rules.respawn || self.rules.implicit {
-            self.phase = Phase::Greeting;
+            self.server_begins();
             self.orders.push_back(Order::Respawn);
         } else {
             self.fresh_server_serves();
@@ -110,7 +111,7 @@ impl Session {
             let line = match backend.unit() {
                 Unit::Whole(length) => backend.waiting.take(length),
                 Unit::Partial(_) => return,
-                Unit::TooLong => break,
+                Unit::TooLong | Unit::Tls => break,
             };
             match backend.snooper.greeting(&line, &mut backend.greeting) {
                 Greeting::More if backend.greeting.len() > MAX_BYTES => break,
@@ -124,10 +125,22 @@ impl Session {
         self.backend_failed();
     }
 
+    /// The client asked for TLS, or began it.
+    pub(super) fn begin_switch(&mut self) {
+        if self.rules.offer == Offer::Remove {
+            return self.not_available();
+        }
+        self.phase = Phase::Preparing;
+        self.orders.push_back(Order::Prepare);
+    }
+
+    /// A client that has begun TLS would understand no sentence.
     pub(super) fn not_available(&mut self) {
-        self.say(Sentence::NotAvailable);
+        if !self.direct {
+            self.say(Sentence::NotAvailable);
+        }
         self.phase = Phase::Command;
-        if self.strict() || self.inside {
+        if self.strict() || self.inside || self.direct {
             self.close(Outcome::Refused);
         }
     }
@@ -137,7 +150,9 @@ impl Session {
     /// plaintext server end here with all they know (law 3); and as `inside` never becomes false again there is no
     /// second switch and no way back (law 5).
     pub(super) fn go_ahead(&mut self) {
-        self.say(Sentence::GoAhead);
+        if !self.direct {
+            self.say(Sentence::GoAhead);
+        }
         self.phase = Phase::Handshake;
         self.inside = true;
         let surplus = Surplus(core::mem::take(&mut self.client).into_rest());

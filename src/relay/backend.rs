@@ -20,7 +20,11 @@ pub(super) struct Reached {
 impl Relay<'_> {
     /// Finds out whether TLS can be had, and with a backend reaches it up to the end of its greeting (law 4).
     pub(super) fn prepare(&mut self) -> Result<(), Error> {
-        let ready = self.ucspi.is_some() || self.window.ask(&Ask::Prepare)?.is_some();
+        let ready = match self.ucspi {
+            None => self.window.ask(&Ask::Prepare)?.is_some(),
+            // What was read here is nothing that a UCSPI-TLS server could read.
+            Some(_) => !self.session.is_direct_tls(),
+        };
         let Inside::Backend(backend) = &self.config.inside else {
             self.session.prepared(ready);
             return Ok(());
@@ -128,18 +132,20 @@ impl Relay<'_> {
 
     /// Goes the way to STARTTLS, as a client.
     fn approach(&mut self, until: Instant) -> Result<(), NoTls> {
-        // STARTTLS was asked for, so a greeting has shown the protocol.
+        // STARTTLS was asked for, so the protocol is known.
         let mut approach = Approach::new(self.session.protocol().ok_or_else(NoTls::closed)?);
         let mut buffer = [0; PIECE];
+        let mut step = approach.begin();
         loop {
-            let room = approach.room().min(PIECE);
-            let count = self.read_backend(buffer.get_mut(..room).unwrap_or_default(), until)?;
-            match approach.hears(buffer.get(..count).unwrap_or_default()) {
+            match step {
                 Step::Hear => {}
                 Step::Say(line) => self.tell_backend(line),
                 Step::BeginTls => return Ok(()),
                 Step::TurnBack(refusal) => return Err(NoTls::Refused(refusal)),
             }
+            let room = approach.room().min(PIECE);
+            let count = self.read_backend(buffer.get_mut(..room).unwrap_or_default(), until)?;
+            step = approach.hears(buffer.get(..count).unwrap_or_default());
         }
     }
 

@@ -94,7 +94,7 @@ impl Relay<'_> {
     pub(super) fn handshake_failed(&mut self, why: &NoTls) {
         let received = self.client.tls().map_or(0, Leg::received);
         self.log.warning(match why {
-            NoTls::Failed(why) if is_no_tls(why) && self.config.implicit => {
+            NoTls::Failed(why) if is_no_tls(why) && (self.config.implicit || self.session.is_direct_tls()) => {
                 format!("the client sent {received} bytes of plaintext in place of TLS")
             }
             NoTls::Failed(why) if is_no_tls(why) => {

@@ -4,6 +4,8 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
+use starttls_protocols::First;
+
 use super::Relay;
 use crate::config::Backend;
 use crate::message::Error;
@@ -24,6 +26,7 @@ impl Relay<'_> {
             window: Arc::clone(&self.window),
             lowest: self.config.tls.lowest,
             alpn: &self.alpn(),
+            alpn_demanded: self.session.is_direct_tls(),
             authorities,
             demanded: self.config.client_auth == ClientAuth::Demanded,
             close_notify: self.config.tls.close_notify,
@@ -44,7 +47,10 @@ impl Relay<'_> {
             own = Chain::decode(&answer.bytes).map(|chain| (Arc::clone(&self.window), chain));
         }
         let (names, pins) = (&backend.names[..], &backend.pins[..]);
-        Trust { names, anchors, pins, lowest: self.config.tls.lowest, own }.leg().map(Some)
+        // Other servers have done without for long, and may refuse a name they do not know.
+        let demanding = self.session.protocol().filter(|protocol| matches!(protocol.first, First::ClientOrTls));
+        let alpn = demanding.map_or(&[][..], |protocol| protocol.alpn);
+        Trust { names, anchors, pins, lowest: self.config.tls.lowest, alpn, own }.leg().map(Some)
     }
 }
 

@@ -31,6 +31,8 @@ pub struct Trust<'a> {
     pub pins: &'a [Pin],
     /// The lowest version allowed.
     pub lowest: Lowest,
+    /// The protocol's ALPN names, for a backend that demands one; none if empty.
+    pub alpn: &'a [&'a [u8]],
     /// The certificate to show to a backend that asks for one; its key is the keeper's.
     pub own: Option<(Arc<Window>, Chain)>,
 }
@@ -65,6 +67,7 @@ impl Trust<'_> {
             }
             None => builder.with_no_client_auth(),
         };
+        config.alpn_protocols = self.alpn.iter().map(|name| name.to_vec()).collect();
         config.resumption = Resumption::disabled();
         super::log_keys(&mut config.key_log);
         Ok(Leg::new(ClientConnection::new(Arc::new(config), sni).map_err(engine)?.into()))

@@ -22,6 +22,8 @@ pub struct Welcome<'a> {
     /// The protocol's ALPN names; a client that offers ALPN must offer one of them (RFC 7301 section 3.2, RFC 9325
     /// section 3.7).
     pub alpn: &'a [&'a [u8]],
+    /// Whether a client must offer ALPN.
+    pub alpn_demanded: bool,
     /// Who may vouch for the client, in DER; `None` asks it for no certificate.
     pub authorities: Option<Vec<Vec<u8>>>,
     /// `-y`: without a certificate that verifies the handshake fails.
@@ -38,7 +40,7 @@ impl Welcome<'_> {
     pub fn leg(self) -> Result<Leg, Error> {
         let engine = |why: rustls::Error| Error::TlsEngine(format!("unable to set up TLS for the client: {why}"));
         let (refusal, verdict) = (Refusal::default(), Verdict::default());
-        let keeper = Keeper { window: self.window, refusal: Arc::clone(&refusal) };
+        let keeper = Keeper { window: self.window, alpn_demanded: self.alpn_demanded, refusal: Arc::clone(&refusal) };
         let verifier = match self.authorities {
             None => WebPkiClientVerifier::no_client_auth(),
             Some(anchors) => Arc::new(
@@ -65,11 +67,16 @@ impl Welcome<'_> {
 #[derive(Debug)]
 struct Keeper {
     window: Arc<Window>,
+    alpn_demanded: bool,
     refusal: Refusal,
 }
 
 impl ResolvesServerCert for Keeper {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        if self.alpn_demanded && hello.alpn().is_none() {
+            let _ = self.refusal.set(NO_APPLICATION_PROTOCOL);
+            return None;
+        }
         let name = hello.server_name().map(str::to_owned);
         // RFC 6066 section 3, RFC 8446 section 9.2.
         let alert = if name.is_some() { UNRECOGNIZED_NAME } else { MISSING_EXTENSION };
@@ -84,3 +91,4 @@ impl ResolvesServerCert for Keeper {
 
 const MISSING_EXTENSION: u8 = 109;
 const UNRECOGNIZED_NAME: u8 = 112;
+pub(super) const NO_APPLICATION_PROTOCOL: u8 = 120;

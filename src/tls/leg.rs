@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock};
 
 use rustls::{Connection, Error, InvalidMessage};
 
+use super::client::NO_APPLICATION_PROTOCOL;
 use super::facts::Facts;
 use super::guest::Verdict;
 
@@ -75,8 +76,15 @@ impl Leg {
         let count = self.connection.read_tls(transport)?;
         self.transport_ended |= count == 0;
         self.received += count as u64;
-        self.connection.process_new_packets().map_err(|why| io::Error::new(io::ErrorKind::InvalidData, why))?;
-        Ok(count)
+        match self.connection.process_new_packets() {
+            Ok(_) => Ok(count),
+            Err(why) => Err(io::Error::new(io::ErrorKind::InvalidData, self.reason(why))),
+        }
+    }
+
+    /// rustls knows no client that must offer ALPN, and takes the refusal for a lack of certificates.
+    fn reason(&self, why: Error) -> Error {
+        if self.refusal.get() == Some(&NO_APPLICATION_PROTOCOL) { Error::NoApplicationProtocol } else { why }
     }
 
     /// Gives ciphertext to the transport, until none is left.
@@ -146,7 +154,7 @@ impl Leg {
     }
 }
 
-/// The alert for a name that nobody here has, where rustls would say access_denied.
+/// The alert for a name that nobody here has, or for no ALPN, where rustls would say access_denied.
 pub(super) type Refusal = Arc<OnceLock<u8>>;
 
 /// The content type and the level of a fatal alert (RFC 8446 section 6).

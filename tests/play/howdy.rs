@@ -1,12 +1,12 @@
 //! A made-up protocol: one file and one row, and it is snooped.
 
 use starttls_protocols::line::{after_word, text, without_end};
-use starttls_protocols::{Class, Effect, Greeting, Offer, Policy, Protocol, Reply, Sentence, Snooper, Verdict};
+use starttls_protocols::{Class, Effect, First, Greeting, Offer, Policy, Protocol, Reply, Sentence, Snooper, Verdict};
 
 /// The row.
 pub(crate) const HOWDY: Protocol = Protocol {
     name: "howdy",
-    greets: |line| line.starts_with(b"HOWDY"),
+    first: First::Server(|line| line.starts_with(b"HOWDY")),
     alpn: &[b"howdy"],
     way_to_tls: &[],
     snooper: |policy| Box::new(Howdy(policy)),

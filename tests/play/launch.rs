@@ -45,7 +45,7 @@ pub(super) fn status(dialogue: &Dialogue) -> i32 {
 
 /// Whether the last that is heard, inside TLS, is the wrapper's own: its goodbye.
 fn server_fails(dialogue: &Dialogue) -> bool {
-    let tls = dialogue.steps.iter().position(|step| matches!(step.event, Event::Tls { .. }));
+    let tls = dialogue.steps.iter().position(|step| matches!(step.event, Event::Tls(_)));
     let [.., last, Step { event: Event::Closed, .. }] = &dialogue.steps[tls.unwrap_or(dialogue.steps.len())..] else {
         return false;
     };

@@ -6,7 +6,10 @@
 use std::fs;
 use std::path::Path;
 
+mod bytes;
 pub(crate) mod way;
+
+use bytes::{bytes, unescaped};
 
 /// One file of the corpus.
 #[derive(Debug)]
@@ -72,16 +75,24 @@ pub(crate) enum Event {
     /// The next STARTTLS finds no TLS server.
     Unavailable,
     /// The handshake succeeds. What follows is said inside TLS, by a fresh server.
-    Tls {
-        /// The client sent its ClientHello together with STARTTLS.
-        eager: bool,
-    },
+    Tls(Hello),
     /// These bytes of the client, and no others, come to the TLS engine in place of a ClientHello.
     NotTls(Vec<u8>),
     /// The limit that runs now passes.
     TimePasses,
     /// The wrapper has closed the session.
     Closed,
+}
+
+/// When the client sends its ClientHello.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Hello {
+    /// Behind the go-ahead.
+    Awaited,
+    /// Together with STARTTLS.
+    Eager,
+    /// Without having asked for TLS.
+    Unasked,
 }
 
 /// Who speaks or hears.
@@ -179,8 +190,9 @@ impl Dialogue {
                 self.options.no_key = true;
                 return Some(());
             }
-            "TLS" => Event::Tls { eager: false },
-            "TLS, eagerly" => Event::Tls { eager: true },
+            "TLS" => Event::Tls(Hello::Awaited),
+            "TLS, eagerly" => Event::Tls(Hello::Eager),
+            "TLS, unasked" => Event::Tls(Hello::Unasked),
             "TLS unavailable" => Event::Unavailable,
             "client closes" => Event::Closes(Party::Client),
             "server closes" => Event::Closes(Party::Server),
@@ -221,41 +233,4 @@ impl Options {
         }
         Some(())
     }
-}
-
-/// What follows the letter: `: a line`, `> bytes with escapes`, or `-` for nothing.
-fn bytes(rest: &str) -> Option<Option<Vec<u8>>> {
-    if rest == "-" {
-        return Some(None);
-    }
-    match (rest.strip_prefix(':'), rest.strip_prefix("> ")) {
-        (Some(""), _) => Some(Some(b"\r\n".to_vec())),
-        (Some(line), _) => Some(Some(format!("{}\r\n", line.strip_prefix(' ')?).into_bytes())),
-        (_, Some(escaped)) => Some(Some(unescaped(escaped)?)),
-        _ => None,
-    }
-}
-
-/// Understands `\r`, `\n`, `\t`, `\0`, `\\` and `\xNN`.
-fn unescaped(text: &str) -> Option<Vec<u8>> {
-    let mut bytes = Vec::new();
-    let mut rest = text.bytes();
-    while let Some(byte) = rest.next() {
-        bytes.push(match byte {
-            b'\\' => match rest.next()? {
-                b'r' => b'\r',
-                b'n' => b'\n',
-                b't' => b'\t',
-                b'0' => 0,
-                b'\\' => b'\\',
-                b'x' => {
-                    let digits = [rest.next()?, rest.next()?];
-                    u8::from_str_radix(std::str::from_utf8(&digits).ok()?, 16).ok()?
-                }
-                _ => return None,
-            },
-            byte => byte,
-        });
-    }
-    Some(bytes)
 }

@@ -8,7 +8,7 @@ use starttls_protocols::{Offer, Protocol};
 use starttls_wrapper::message::NoteText;
 
 use crate::play::way::{self, Failure, refusal};
-use crate::play::{Dialogue, Event, Mode, Party};
+use crate::play::{Dialogue, Event, Hello, Mode, Party};
 
 /// One of the ways to play a dialogue here.
 pub(crate) type Way = way::Way<Cut>;
@@ -95,7 +95,7 @@ impl<'a> Player<'a> {
     fn new(dialogue: &'a Dialogue, way: Way, protocols: &'static [Protocol]) -> Self {
         let available = dialogue.steps.iter().filter_map(|step| match step.event {
             Event::Unavailable => Some(false),
-            Event::Tls { .. } | Event::NotTls(_) => Some(true),
+            Event::Tls(_) | Event::NotTls(_) => Some(true),
             _ => None,
         });
         Self {
@@ -120,7 +120,7 @@ impl<'a> Player<'a> {
         if self.way.cut == Cut::Pipelined {
             for at in from..self.dialogue.steps.len() {
                 match self.event(at) {
-                    Some(Event::Tls { .. } | Event::NotTls(_)) => break,
+                    Some(Event::Tls(_) | Event::NotTls(_)) => break,
                     Some(Event::Says(Party::Client, bytes)) => self.client_says(at, bytes),
                     _ => {}
                 }
@@ -142,8 +142,12 @@ impl<'a> Player<'a> {
             Event::Says(..) | Event::Unavailable => {}
             Event::Closes(Party::Client) => self.closed.client = true,
             Event::Closes(Party::Server) => self.closed.server = true,
-            Event::Tls { eager } => {
-                self.begin_tls(if *eager { CLIENT_HELLO } else { b"" });
+            Event::Tls(hello) => {
+                if *hello == Hello::Unasked {
+                    self.said.client.extend(CLIENT_HELLO);
+                    self.pump();
+                }
+                self.begin_tls(if *hello == Hello::Awaited { b"" } else { CLIENT_HELLO });
                 self.state = State::Watched;
                 self.session.handshake_done();
                 self.queue_segment(self.at + 1);
@@ -159,7 +163,7 @@ impl<'a> Player<'a> {
 
     fn client_says(&mut self, at: usize, bytes: &[u8]) {
         self.said.client.extend(bytes);
-        if self.event(at + 1) == Some(&Event::Tls { eager: true }) {
+        if self.event(at + 1) == Some(&Event::Tls(Hello::Eager)) {
             self.said.client.extend(CLIENT_HELLO);
         }
     }
@@ -288,7 +292,7 @@ impl<'a> Player<'a> {
     }
 
     fn inside(&self) -> bool {
-        self.dialogue.steps.iter().take(self.at).any(|step| matches!(step.event, Event::Tls { .. }))
+        self.dialogue.steps.iter().take(self.at).any(|step| matches!(step.event, Event::Tls(_)))
     }
 
     fn event(&self, at: usize) -> Option<&'a Event> {

@@ -33,19 +33,26 @@ impl Dialogue {
     }
 
     /// Every reason to play it for: all of them where the TLS server is not available, else one that never applies.
+    /// A server that does not greet cannot greet wrongly.
     pub(crate) fn failures(&self) -> &'static [Failure] {
-        let fails = self.steps.iter().any(|step| step.event == Event::Unavailable);
+        let fails = self.steps.iter().any(|step| step.event == Event::Unavailable) && !self.is_client_first();
         FAILURES.get(..if fails { FAILURES.len() } else { 1 }).unwrap_or_default()
     }
 
-    /// The protocol, where it must be named. LMTP greets as SMTP does, so it is chosen by name only.
+    /// The protocol, where it must be named: LMTP greets as SMTP does, and some servers do not greet.
     pub(crate) fn named_protocol(&self) -> Option<&str> {
-        self.options.protocol.as_deref().or((self.protocol == "lmtp").then_some("lmtp"))
+        let needs_name = self.protocol == "lmtp" || self.is_client_first();
+        self.options.protocol.as_deref().or(needs_name.then_some(&self.protocol))
+    }
+
+    /// Whether the server says nothing before the client does.
+    pub(crate) fn is_client_first(&self) -> bool {
+        ["ldap", "postgres"].contains(&self.protocol.as_str())
     }
 
     /// What the server says first inside TLS; if the dialogue does not come to that, what the first server said.
     pub(crate) fn greeting_inside(&self) -> Vec<u8> {
-        let is_tls = |step: &Step| matches!(step.event, Event::Tls { .. });
+        let is_tls = |step: &Step| matches!(step.event, Event::Tls(_));
         let tls = self.steps.iter().position(is_tls).map_or(0, |at| at + 1);
         let greeting = self.steps.iter().skip(tls).map_while(|step| match &step.event {
             Event::Says(Party::Server, bytes) => Some(bytes.as_slice()),
@@ -58,7 +65,7 @@ impl Dialogue {
     pub(crate) fn greets_inside(&self, at: usize) -> bool {
         let says = |step: &&Step| matches!(step.event, Event::Says(Party::Server, _));
         let mut before = self.steps.iter().take(at + 1).rev().skip_while(says);
-        let tls = before.next().is_some_and(|step| matches!(step.event, Event::Tls { .. }));
+        let tls = before.next().is_some_and(|step| matches!(step.event, Event::Tls(_)));
         tls && self.steps.get(at).as_ref().is_some_and(says)
     }
 }

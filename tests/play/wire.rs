@@ -11,7 +11,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 
 use crate::play::way::{self, Failure, refusal};
-use crate::play::{Dialogue, Event, Mode, Party, Step};
+use crate::play::{Dialogue, Event, Hello, Mode, Party, Step};
 use crate::support::backend::Backend;
 use crate::support::certificates::Site;
 use crate::support::peer::Peer;
@@ -116,7 +116,7 @@ impl<'a> Player<'a> {
             Event::Closes(Party::Client) => self.client_closes(),
             Event::Closes(Party::Server) => self.server().says_no_more(),
             Event::Unavailable => self.hide_key(),
-            Event::Tls { .. } => self.begin_tls(),
+            Event::Tls(hello) => self.begin_tls(*hello),
             Event::NotTls(bytes) => self.fail_at_tls(bytes.len()),
             // It does so by itself: the wrapper was told a short time.
             Event::TimePasses => {}
@@ -137,7 +137,7 @@ impl<'a> Player<'a> {
 
     fn client_says(&mut self, bytes: &[u8]) {
         let mut bytes = bytes.to_vec();
-        if self.event(self.place.at.get() + 1) == Some(&Event::Tls { eager: true }) {
+        if self.event(self.place.at.get() + 1) == Some(&Event::Tls(Hello::Eager)) {
             let mut handshake = tls::Client::new(&self.site).begin();
             bytes.extend(handshake.client_hello());
             self.begun = Some(handshake);
@@ -152,6 +152,10 @@ impl<'a> Player<'a> {
     fn server_says(&mut self, bytes: &[u8]) {
         let (cut, reader) = (self.way.cut, self.reader);
         say(self.server(), bytes, cut, reader);
+        // With this the client's turn may come.
+        if self.way.mode == Mode::HostPort && self.asks_for_tls() {
+            self.accept();
+        }
     }
 
     fn client_closes(&mut self) {
@@ -164,11 +168,22 @@ impl<'a> Player<'a> {
         self.place.who.set("the TLS server");
         if self.is_unavailable() {
             self.fail_to_serve();
-        } else if matches!(self.event(self.place.at.get() + 1), Some(Event::Tls { .. } | Event::NotTls(_))) {
-            let mut peer = tls::accept(&self.site, self.backend.accept()).expect("the wrapper shakes hands");
-            say(&mut peer, &self.dialogue.greeting_inside(), self.way.cut, self.reader);
-            self.reached = Some(Server::Backend(peer));
+        } else if self.asks_for_tls() {
+            self.accept();
         }
+    }
+
+    fn accept(&mut self) {
+        self.place.who.set("the TLS server");
+        let mut peer = tls::accept(&self.site, self.backend.accept()).expect("the wrapper shakes hands");
+        say(&mut peer, &self.dialogue.greeting_inside(), self.way.cut, self.reader);
+        self.reached = Some(Server::Backend(peer));
+    }
+
+    /// Whether TLS begins behind this step, because of it.
+    fn asks_for_tls(&self) -> bool {
+        let next = self.event(self.place.at.get() + 1);
+        matches!(next, Some(Event::Tls(Hello::Awaited | Hello::Eager) | Event::NotTls(_)))
     }
 
     fn fail_to_serve(&mut self) {
@@ -198,13 +213,27 @@ impl<'a> Player<'a> {
         self.site.dir.file("hidden.pem")
     }
 
-    fn begin_tls(&mut self) {
+    fn begin_tls(&mut self, hello: Hello) {
+        if hello == Hello::Unasked {
+            self.begin_unasked();
+        }
         let handshake = self.begun.take().unwrap_or_else(|| tls::Client::new(&self.site).begin());
         handshake.finish(self.client()).expect("the handshake succeeds");
         self.plaintext_server_ends();
         match self.reached.take() {
             Some(backend) => self.server = Some(backend),
             None => self.meet_prog(),
+        }
+    }
+
+    /// The client names the protocol by ALPN, as it must who did not ask.
+    fn begin_unasked(&mut self) {
+        let mut handshake = tls::Client::new(&self.site).alpn(&["postgresql"]).begin();
+        let (hello, cut, reader) = (handshake.client_hello(), self.way.cut, self.reader);
+        self.begun = Some(handshake);
+        say(self.client(), &hello, cut, reader);
+        if self.way.mode == Mode::HostPort {
+            self.accept();
         }
     }
 

@@ -23,7 +23,7 @@ pub(crate) fn check_lines(data: &[u8]) {
             match line::unit(waiting.bytes(), MAX_LINE) {
                 Unit::Whole(length) => found.extend(waiting.take(length)),
                 Unit::Partial(_) => break,
-                Unit::TooLong => {
+                Unit::TooLong | Unit::Tls => {
                     assert_eq!(waiting.bytes().len(), MAX_LINE);
                     found.extend(waiting.into_rest());
                     assert!(data.starts_with(&found));

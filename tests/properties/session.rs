@@ -3,8 +3,10 @@
 use std::collections::VecDeque;
 use std::sync::LazyLock;
 
+use starttls_protocols::dialogue::MAX_BYTES;
 use starttls_protocols::session::{Order, Outcome, Replayed, Rules, Session};
-use starttls_protocols::{Offer, PROTOCOLS, Policy, Sentence};
+use starttls_protocols::unit::Unit;
+use starttls_protocols::{Offer, PROTOCOLS, Policy, Protocol, Sentence, Snooper, Verdict};
 use starttls_wrapper::message::NoteText;
 
 /// Plays what these bytes describe, whole and cut in two ways, and checks what comes of it.
@@ -85,23 +87,24 @@ impl Script {
 
     fn check(&self, played: &Played) {
         let [plain, inside] = &played.heard;
+        let tongue = Tongue::of(&self.rules);
         let said = match &played.to_tls {
             None => &self.client[0][..],
-            // Law 1 and 2: a STARTTLS line, and everything behind it is TLS's, whole and in order.
+            // Law 1 and 2: a unit that asks for TLS, and everything behind it is TLS's, whole and in order.
             Some(to_tls) => {
                 let said =
                     self.client[0].strip_suffix(&to_tls[..]).expect("what TLS gets is what the client said last");
-                let line = last_line(said);
-                assert!(self.rules.implicit || asks_for_tls(line), "{} begins TLS", line.escape_ascii());
+                let asked = tongue.asks_for_tls(said, to_tls);
+                assert!(self.rules.implicit || asked, "{} begins TLS", said.escape_ascii());
                 assert!(self.rules.implicit || plain.server_passed.is_none(), "no TLS after the pass-through");
                 said
             }
         };
-        plain.check(said);
+        plain.check(said, tongue);
         // Law 3: of what was said in plaintext the server inside hears one word at most, and only if it may.
         let mut server = &inside.server[..];
-        let (line, rest) = split_line(server);
-        let replayed = lines(&plain.server).any(|said| said == line);
+        let (line, rest) = tongue.split(server);
+        let replayed = tongue.units(&plain.server).any(|said| said == line);
         // Refused, or not answered: then nothing else is heard.
         let in_vain = self.rules.replay && replayed && rest.is_empty() && inside.server_passed.is_none();
         let in_full = played.replayed == Some(Replayed::Replayed);
@@ -109,9 +112,9 @@ impl Script {
         if in_full || in_vain {
             server = rest;
         }
-        Heard { server: server.to_vec(), ..inside.clone() }.check(&self.client[1]);
+        Heard { server: server.to_vec(), ..inside.clone() }.check(&self.client[1], tongue);
         if !self.rules.strict && !self.rules.implicit && self.rules.offer == Offer::Leave {
-            plain.is_the_server_and_we(&played.said);
+            plain.is_the_server_and_we(&played.said, tongue);
         }
         if self.rules.strict {
             // A client that closes lets the server have the last word.
@@ -151,40 +154,96 @@ struct Heard {
 }
 
 impl Heard {
-    /// Law 6 and 7: the server hears whole lines of the client's, unchanged and in order, and from the pass-through on
+    /// Law 6 and 7: the server hears whole units of the client's, unchanged and in order, and from the pass-through on
     /// all the rest.
-    fn check(&self, said: &[u8]) {
+    fn check(&self, said: &[u8], tongue: Tongue) {
         let mut left = match &self.server_passed {
             None => said,
             Some(passed) => said.strip_suffix(&passed[..]).expect("what passes is the rest of what the client says"),
         };
-        for line in lines(&self.server) {
-            assert!(!asks_for_tls_outside_imap(line), "the server hears {}", line.escape_ascii());
+        for unit in tongue.units(&self.server) {
+            assert!(!tongue.surely_asks_for_tls(unit), "the server hears {}", unit.escape_ascii());
             loop {
-                assert!(!left.is_empty(), "the server hears {}, which the client did not say", line.escape_ascii());
+                assert!(!left.is_empty(), "the server hears {}, which the client did not say", unit.escape_ascii());
                 let next;
-                (next, left) = split_line(left);
-                if next == line {
+                (next, left) = tongue.split(left);
+                if next == unit {
                     break;
                 }
             }
         }
     }
 
-    /// Law 7: with no capability to be edited, the client hears the server's lines, in order, and sentences of ours.
-    fn is_the_server_and_we(&self, said: &[u8]) {
+    /// Law 7: with no capability to be edited, the client hears the server's units, in order, and sentences of ours.
+    fn is_the_server_and_we(&self, said: &[u8], tongue: Tongue) {
         let sentences = &*SENTENCES;
-        let mut left = said;
-        for line in lines(&self.client) {
-            let (next, rest) = split_line(left);
+        let (mut heard, mut left) = (&self.client[..], said);
+        while !heard.is_empty() {
+            let (next, rest) = tongue.split_server(left);
+            let unit = if !next.is_empty() && heard.starts_with(next) { next } else { tongue.split_server(heard).0 };
+            heard = &heard[unit.len()..];
             // A server that will not serve loses the offer it makes all the same.
-            if next == line || without_offer(next) == without_offer(line) {
+            if next == unit || tongue.0.is_none() && without_offer(next) == without_offer(unit) {
                 left = rest;
             } else {
-                let ours = sentences.iter().any(|sentence| line.ends_with(sentence));
-                assert!(ours, "the client hears {}, next of {}", line.escape_ascii(), left.escape_ascii());
+                let ours = sentences.iter().any(|sentence| unit.ends_with(sentence));
+                assert!(ours, "the client hears {}, next of {}", unit.escape_ascii(), left.escape_ascii());
             }
         }
+    }
+}
+
+/// How the parties' bytes are cut into units: a protocol whose units are no lines, or none.
+#[derive(Clone, Copy)]
+struct Tongue(Option<Protocol>);
+
+impl Tongue {
+    fn of(rules: &Rules) -> Self {
+        Self(rules.protocol.filter(Protocol::is_client_first))
+    }
+
+    fn split(self, bytes: &[u8]) -> (&[u8], &[u8]) {
+        self.split_by(bytes, <dyn Snooper>::client_unit)
+    }
+
+    /// What no packet is, is a byte of ours.
+    fn split_server(self, bytes: &[u8]) -> (&[u8], &[u8]) {
+        match (self.0.is_some(), bytes) {
+            (true, [b'S' | b'N']) => (bytes, b""),
+            (true, [b'S' | b'N', rest @ ..]) if rest[0] != 0 => bytes.split_at(1),
+            _ => self.split_by(bytes, <dyn Snooper>::server_unit),
+        }
+    }
+
+    fn split_by(self, bytes: &[u8], unit: fn(&(dyn Snooper + 'static), &[u8]) -> Unit) -> (&[u8], &[u8]) {
+        let Some(protocol) = self.0 else { return split_line(bytes) };
+        match unit((protocol.snooper)(Policy::INSIDE).as_ref(), bytes) {
+            Unit::Whole(length) => bytes.split_at(length),
+            _ => (bytes, b""),
+        }
+    }
+
+    fn units(self, mut bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
+        std::iter::from_fn(move || {
+            let unit;
+            (unit, bytes) = self.split(bytes);
+            (!unit.is_empty()).then_some(unit)
+        })
+    }
+
+    /// Whether what was said ends with the wish for TLS, or what follows is TLS already.
+    fn asks_for_tls(self, said: &[u8], then: &[u8]) -> bool {
+        match self.0 {
+            None => asks_for_tls(last_line(said)),
+            Some(_) if said.is_empty() => then.first() == Some(&0x16),
+            Some(_) => self.units(said).last().is_some_and(|unit| self.surely_asks_for_tls(unit)),
+        }
+    }
+
+    fn surely_asks_for_tls(self, unit: &[u8]) -> bool {
+        let policy = Policy { offer: Offer::Leave, strict: false, inside: false, fresh: false };
+        let Some(protocol) = self.0 else { return asks_for_tls_outside_imap(unit) };
+        (protocol.snooper)(policy).command(unit) == Verdict::StartTls
     }
 }
 
@@ -293,7 +352,7 @@ impl<'a> Player<'a> {
     /// Somebody says something. False if nobody has anything to say, or may.
     fn hear(&mut self) -> bool {
         let rooms = [self.session.server_room(), self.session.backend_room(), self.session.client_room()];
-        assert!(rooms.iter().all(|room| *room <= starttls_protocols::line::MAX_LINE), "{rooms:?}");
+        assert!(rooms.iter().all(|room| *room <= MAX_BYTES), "{rooms:?}");
         let [server, backend, client] = rooms;
         if client > 0 && self.script.in_turn() {
             self.server.clear();
@@ -404,9 +463,9 @@ impl<'a> Player<'a> {
     fn upgrade(&mut self, surplus: Vec<u8>) {
         assert!(self.session.next_order().is_none(), "nothing is owed at the switch");
         assert_eq!((self.session.client_room(), self.session.server_room(), self.stage), (0, 0, 0));
-        if !self.script.rules.implicit {
+        if !self.script.rules.implicit && !self.session.is_direct_tls() {
             let heard = &self.played.heard[0].client;
-            let last = last_line(heard);
+            let last = if Tongue::of(&self.script.rules).0.is_some() { heard } else { last_line(heard) };
             assert!(
                 SENTENCES[..PROTOCOLS.len()].iter().any(|sentence| last.ends_with(sentence)),
                 "{}",
@@ -439,27 +498,20 @@ fn name(order: &Order) -> &'static str {
 
 static SENTENCES: LazyLock<Vec<Vec<u8>>> = LazyLock::new(sentences);
 
-/// Every sentence of ours behind its first word, which may be a tag; the go-aheads first.
+/// Every sentence of ours behind its first word, which may be a tag, or from its result on; the go-aheads first.
 fn sentences() -> Vec<Vec<u8>> {
     let say = |sentence| PROTOCOLS.iter().map(move |protocol| (protocol, sentence));
     let policy = Policy { offer: Offer::Leave, strict: false, inside: false, fresh: false };
     let words = Sentence::ALL.into_iter().flat_map(say).map(|(protocol, sentence)| {
         let mut out = Vec::new();
         let mut snooper = (protocol.snooper)(policy);
-        snooper.command(b"tag NOOP\r\n");
+        snooper.command(protocol.way_to_tls[protocol.way_to_tls.len() - 1]);
         snooper.say(sentence, &mut out);
-        let word = out.iter().position(|byte| *byte == b' ').unwrap_or(0);
-        out.split_off(word)
+        let begins = if protocol.is_client_first() { &b"\x0a\x01"[..] } else { b" " };
+        let begins = out.windows(begins.len()).position(|bytes| bytes == begins).unwrap_or(0);
+        out.split_off(begins)
     });
     words.collect()
-}
-
-fn lines(mut bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
-    std::iter::from_fn(move || {
-        let line;
-        (line, bytes) = split_line(bytes);
-        (!line.is_empty()).then_some(line)
-    })
 }
 
 /// memchr, because a fuzzer watches every comparison that is made here.
