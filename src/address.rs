@@ -3,7 +3,7 @@
 use std::ffi::{OsStr, OsString};
 use std::fmt::{self, Display};
 use std::io;
-use std::net::{TcpStream, ToSocketAddrs};
+use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
@@ -12,8 +12,14 @@ use std::time::{Duration, Instant};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, socket_with};
 
 use crate::message::Error;
+use crate::signals::Signals;
 
-/// How long a server's addresses are tried, all together. The client waits meanwhile.
+mod lookup;
+mod race;
+
+pub use race::ATTEMPT_DELAY;
+
+/// How long a server's name is looked up and its addresses are tried, all together. The client waits meanwhile.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Where a server listens.
@@ -84,16 +90,40 @@ impl Address {
         }
     }
 
-    /// Goes there. All addresses of a name are tried, until one answers or the time is over.
+    /// Goes there, unless this process is told to end meanwhile; then there is nothing. All addresses of a name are
+    /// tried until one answers or the time is over. A name is looked up by a process of its own, which gives up first what
+    /// it need not have.
     ///
     /// # Errors
-    /// [`Error::System`], with the reason of the last attempt.
-    pub fn connect(&self) -> Result<OwnedFd, Error> {
-        match self {
-            Self::Tcp(host, port) => connect_tcp(host, *port).map(OwnedFd::from),
-            Self::Unix(path) => connect_unix(path.as_os_str()),
+    /// [`Error::System`], with the reasons of all attempts.
+    pub fn connect(
+        &self,
+        signals: &Signals,
+        give_up: impl FnOnce() -> Result<(), Error>,
+    ) -> Result<Option<OwnedFd>, Error> {
+        let connected = match self {
+            Self::Tcp(host, port) => connect_tcp(host, *port, signals, give_up),
+            Self::Unix(path) => connect_unix(path.as_os_str()).map_err(NoWay::Because),
+        };
+        match connected {
+            Ok(connection) => Ok(Some(connection)),
+            Err(NoWay::Told) => Ok(None),
+            Err(NoWay::Because(why)) => Err(Error::System(format!("connect to {self}"), why)),
         }
-        .map_err(Error::system(format!("connect to {self}")))
+    }
+}
+
+/// Why there is no connection.
+enum NoWay {
+    /// This process was told to end.
+    Told,
+    /// Something else is the matter.
+    Because(io::Error),
+}
+
+impl<E: Into<io::Error>> From<E> for NoWay {
+    fn from(why: E) -> Self {
+        Self::Because(why.into())
     }
 }
 
@@ -112,24 +142,19 @@ fn unix(text: &OsStr) -> Option<Address> {
     Some(Address::Unix(OsString::from_vec(path.to_vec()).into()))
 }
 
-fn connect_tcp(host: &str, port: u16) -> io::Result<TcpStream> {
-    let began = Instant::now();
-    let mut last = io::Error::from(io::ErrorKind::NotFound);
-    for address in (host, port).to_socket_addrs()? {
-        let left = CONNECT_TIMEOUT.saturating_sub(began.elapsed());
-        if left.is_zero() {
-            return Err(io::ErrorKind::TimedOut.into());
-        }
-        match TcpStream::connect_timeout(&address, left) {
-            Ok(stream) => {
-                stream.set_nodelay(true)?;
-                stream.set_nonblocking(true)?;
-                return Ok(stream);
-            }
-            Err(why) => last = why,
-        }
-    }
-    Err(last)
+/// An address needs no looking up; a name may have several.
+fn connect_tcp(
+    host: &str,
+    port: u16,
+    signals: &Signals,
+    give_up: impl FnOnce() -> Result<(), Error>,
+) -> Result<OwnedFd, NoWay> {
+    let until = Instant::now() + CONNECT_TIMEOUT;
+    let addresses = match host.parse() {
+        Ok(ip) => vec![SocketAddr::new(ip, port)],
+        Err(_) => lookup::look_up(host, port, until, signals, give_up)?,
+    };
+    race::connect(&addresses, until, signals)
 }
 
 /// Never waits: a listener without room for one more is told as such.

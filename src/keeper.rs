@@ -9,6 +9,7 @@ use std::process::Child;
 
 use rustix::process::{Pid, Signal, kill_process};
 
+use crate::address::Address;
 use crate::client::Client;
 use crate::config::{Backend, Config, Inside};
 use crate::message::{Error, Log};
@@ -171,9 +172,18 @@ impl<'a> Keeper<'a> {
 
     fn connect(&mut self) -> Result<(), Error> {
         self.left.connection.take()?;
-        let connection = self.backend()?.address.connect()?;
+        let Some(connection) = self.reach(&self.backend()?.address)? else { return self.window.refuse() };
         (self.left.own_chain, self.left.own_signature) = (true, true);
         self.window.grant(&[], &[connection.as_fd()])
+    }
+
+    /// A connection, unless this process is told to end. Who looks a name up has no key, and rights of its own.
+    fn reach(&mut self, address: &Address) -> Result<Option<OwnedFd>, Error> {
+        let Self { identity, own, config, signals, .. } = self;
+        address.connect(signals, || {
+            (*identity, *own) = (None, None);
+            config.walls.drop_privileges()
+        })
     }
 
     fn backend(&self) -> Result<&'a Backend, Error> {

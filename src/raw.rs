@@ -16,25 +16,30 @@ use rustix::process::Pid;
 /// The system's.
 pub fn fork(closed: &[(u32, u32)]) -> io::Result<Option<Pid>> {
     // SAFETY: this program starts no thread, so nothing is left half done in the child, and both processes may use
-    // all of Rust afterwards. The descriptors closed in the child have no owner there: those that have one are kept.
-    let pid = unsafe {
-        let pid = libc::fork();
-        if pid == 0 {
-            for (first, last) in closed {
-                if libc::syscall(libc::SYS_close_range, *first, *last, 0) != 0 {
-                    // Linux before 5.9.
-                    for fd in *first..=*last.min(&MAX_INHERITED) {
-                        libc::close(fd as i32);
-                    }
-                }
-            }
-        }
-        pid
-    };
+    // all of Rust afterwards.
+    let pid = unsafe { libc::fork() };
     if pid < 0 {
         return Err(io::Error::last_os_error());
     }
+    if pid == 0 {
+        close(closed);
+    }
     Ok(Pid::from_raw(pid))
+}
+
+/// Closes these ranges of descriptors, first and last included. Whoever owns one must not live on; for a child.
+pub fn close(ranges: &[(u32, u32)]) {
+    for (first, last) in ranges {
+        // SAFETY: the descriptors have no owner: those that have one are kept, or their owner does not live on.
+        unsafe {
+            if libc::syscall(libc::SYS_close_range, *first, *last, 0) != 0 {
+                // Linux before 5.9.
+                for fd in *first..=*last.min(&MAX_INHERITED) {
+                    libc::close(fd as i32);
+                }
+            }
+        }
+    }
 }
 
 /// Takes over a descriptor that whoever started this program left open, and keeps it from what this program starts.

@@ -79,6 +79,14 @@ impl Walls {
         Ok(())
     }
 
+    /// For a process that wants files and the network, but nothing that only root may have.
+    ///
+    /// # Errors
+    /// [`Error::System`]; then the process must not go on.
+    pub fn drop_privileges(self) -> Result<(), Error> {
+        drop_privileges(self.ids)
+    }
+
     /// Confines the keeper that has nothing more to give. The session has told what the kernel lacks.
     ///
     /// # Errors

@@ -70,7 +70,7 @@ pub fn split(kept: &[RawFd]) -> Result<Half, Error> {
 
 /// What lies between these descriptors, above the standard ones: what the super-server left open is no business of a
 /// process that an attacker may own.
-fn gaps(kept: &[RawFd]) -> Vec<(u32, u32)> {
+pub(crate) fn gaps(kept: &[RawFd]) -> Vec<(u32, u32)> {
     let mut kept: Vec<u32> = kept.iter().filter_map(|fd| u32::try_from(*fd).ok()).filter(|fd| *fd >= 3).collect();
     kept.sort_unstable();
     let starts = std::iter::once(3).chain(kept.iter().map(|fd| fd + 1));

@@ -12,12 +12,13 @@ use crate::message::Error;
 impl Keeper<'_> {
     /// Waits for the session's next packet. False if this process was told to end.
     pub(super) fn session_speaks(&mut self) -> Result<bool, Error> {
-        while !self.signals.wait(Some(self.window.as_fd()), None)? {
-            if self.is_told_to_end() {
-                return Ok(false);
+        // Before waiting, too: who connects has heard the signal already.
+        while !self.is_told_to_end() {
+            if self.signals.wait(Some(self.window.as_fd()), None)? {
+                return Ok(!self.is_told_to_end());
             }
         }
-        Ok(!self.is_told_to_end())
+        Ok(false)
     }
 
     /// Waits for the session's end. Returns its exit status.

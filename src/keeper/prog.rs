@@ -54,8 +54,9 @@ impl Keeper<'_> {
 
     /// `--connect`: a connection in place of prog. Without it there is no session, as without prog.
     fn connect_server(&mut self, server: &Address) -> Result<(), Error> {
-        match server.connect() {
-            Ok(connection) => self.window.grant(&[], &[connection.as_fd()]),
+        match self.reach(server) {
+            Ok(Some(connection)) => self.window.grant(&[], &[connection.as_fd()]),
+            Ok(None) => self.window.refuse(),
             Err(why) => {
                 self.failure = Some(why);
                 self.window.refuse()

@@ -15,6 +15,8 @@ use starttls_protocols::session::{Approach, Refusal, Step, Surplus};
 pub(super) struct Reached {
     /// It greeted before TLS began.
     pub(super) greeted: bool,
+    /// When it must have greeted.
+    until: Instant,
 }
 
 impl Relay<'_> {
@@ -29,9 +31,8 @@ impl Relay<'_> {
             self.session.prepared(ready);
             return Ok(());
         };
-        let until = Instant::now() + BACKEND_TIMEOUT;
-        match if ready { self.reach(backend, until) } else { Err(NoTls::Told) } {
-            Ok(Reached { greeted }) => {
+        match if ready { self.reach(backend) } else { Err(NoTls::Told) } {
+            Ok(Reached { greeted, until }) => {
                 if self.config.server_learns_of_tls() {
                     self.session.reached();
                 } else {
@@ -52,8 +53,8 @@ impl Relay<'_> {
 
     /// Reaches the backend once more, now that it can be told of the client's TLS.
     pub(super) fn reach_inside(&mut self, backend: &Backend) -> Result<(), Error> {
-        match self.reach(backend, Instant::now() + BACKEND_TIMEOUT) {
-            Ok(Reached { greeted }) => {
+        match self.reach(backend) {
+            Ok(Reached { greeted, .. }) => {
                 self.backend_serves()?;
                 if greeted {
                     self.session.greeted();
@@ -77,8 +78,8 @@ impl Relay<'_> {
     }
 
     /// Connects, and makes sure who the backend is.
-    pub(super) fn reach(&mut self, backend: &Backend, until: Instant) -> Result<Reached, NoTls> {
-        match self.reach_by(backend, backend.tls, until) {
+    pub(super) fn reach(&mut self, backend: &Backend) -> Result<Reached, NoTls> {
+        match self.reach_by(backend, backend.tls) {
             Err(why @ NoTls::Refused(Refusal::NotOffered(_))) if backend.tls == BackendTls::Opportunistic => {
                 // Law 8: this is the one way into plaintext that was not asked for by name, so it is told. The
                 // connection is a fresh one: what was said on the old one was this program's.
@@ -87,14 +88,15 @@ impl Relay<'_> {
                     self.log.warning(what);
                 }
                 self.drop_backend();
-                self.reach_by(backend, BackendTls::None, until)
+                self.reach_by(backend, BackendTls::None)
             }
             reached => reached,
         }
     }
 
-    fn reach_by(&mut self, backend: &Backend, tls: BackendTls, until: Instant) -> Result<Reached, NoTls> {
+    fn reach_by(&mut self, backend: &Backend, tls: BackendTls) -> Result<Reached, NoTls> {
         let side = self.ask_for_side(&Ask::Connect)?.ok_or(NoTls::Told)?;
+        let until = Instant::now() + BACKEND_TIMEOUT;
         self.reactor.register(Who::Backend, &side)?;
         self.backend = Some(side);
         let proxy = self.config.proxy;
@@ -107,13 +109,13 @@ impl Relay<'_> {
         }
         if tls == BackendTls::None {
             self.report.reached("plaintext");
-            return Ok(Reached { greeted });
+            return Ok(Reached { greeted, until });
         }
         self.secure(backend, until)?;
         if let Some(proxy) = proxy.filter(|proxy| proxy.inside) {
             self.tell_backend(&self.backend_header(proxy.version));
         }
-        Ok(Reached { greeted })
+        Ok(Reached { greeted, until })
     }
 
     /// TLS with the backend.
