@@ -236,7 +236,8 @@ pub enum Sentence {
     Refused,
     /// The line exceeds [`line::MAX_LINE`]; the session ends.
     LineTooLong,
-    /// The server that should serve the client cannot: inside TLS, or before its greeting; the session ends.
+    /// The server that should serve the client cannot: inside TLS, before its greeting, or once too often; the session
+    /// ends.
     Failed,
     /// The wrapper ends a session that did not come to TLS.
     Goodbye,

@@ -26,6 +26,10 @@ use switch::Backend;
 /// With `--require-tls`, the refused command that ends the session.
 pub const MAX_REFUSALS: usize = 10;
 
+/// How often a client may ask for STARTTLS in one session and hear that TLS is not available: a server that is being
+/// restarted is soon back, and each time costs a connection.
+pub const MAX_TRIES: u8 = 16;
+
 /// One session, from the plaintext server's greeting until its bytes need no more watching.
 pub struct Session {
     rules: Rules,
@@ -44,6 +48,8 @@ pub struct Session {
     /// The client began TLS without asking for it.
     direct: bool,
     refusals: usize,
+    /// How often STARTTLS was asked for.
+    tries: u8,
     warned_of_offer: bool,
     orders: VecDeque<Order>,
 }
@@ -113,6 +119,7 @@ impl Session {
             replayed: Replayed::None,
             direct: false,
             refusals: 0,
+            tries: 0,
             warned_of_offer: false,
             orders: rules.implicit.then_some(Order::Prepare).into_iter().collect(),
             rules,
@@ -215,6 +222,11 @@ impl Session {
     /// What became of the recorded prefix.
     pub fn replayed(&self) -> Replayed {
         self.replayed
+    }
+
+    /// Whether the client was refused (`--require-tls`) and has not come to TLS since.
+    pub fn was_refused(&self) -> bool {
+        self.strict() && self.refusals > 0
     }
 
     fn client_unit(&self) -> Unit {

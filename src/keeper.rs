@@ -26,7 +26,6 @@ mod prog;
 mod provide;
 
 use allowance::Allowance;
-pub use allowance::MAX_TRIES;
 
 /// The keeper of one session.
 pub struct Keeper<'a> {

@@ -124,6 +124,9 @@ impl<'a> Relay<'a> {
             self.leave_server();
             carry::close(&mut self.reactor, &mut self.client)?;
         }
+        if self.session.was_refused() {
+            self.report.left_refused();
+        }
         self.report.write(self.log, self.session.protocol(), self.session.replayed());
         Ok(self.report.status())
     }

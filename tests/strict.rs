@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use support::certificates::Site;
 use support::tls;
-use support::wrapper::{GO_AHEAD, Wrapper};
+use support::wrapper::{GO_AHEAD, Prog, Session, Wrapper};
 
 const REFUSED: &str = "530 5.7.0 Must issue a STARTTLS command first\r\n";
 
@@ -58,6 +58,52 @@ fn the_tenth_refusal_closes() {
     session.client.hears_code("421");
     session.client.hears_end();
     server.hears_end();
+}
+
+/// The session line tells a client that was turned away from one that only looked.
+#[test]
+fn a_client_that_was_refused_and_left_is_called_refused() {
+    let site = Site::new();
+    let leaves: [fn(&mut Session, Prog); 3] = [
+        |session, mut server| {
+            session.client.says("QUIT\r\n");
+            server.hears("QUIT\r\n");
+            server.says("221 bye\r\n");
+            session.client.hears("221 bye\r\n");
+        },
+        |session, mut server| {
+            session.client.says_no_more();
+            server.hears_end();
+        },
+        |session, mut server| {
+            session.reset();
+            server.hears_end();
+        },
+    ];
+    for (leave, said, outcome) in leaves.into_iter().flat_map(|leave| {
+        [(leave, "MAIL FROM:<a@b>\r\n", "outcome=refused"), (leave, "STARTTLS now\r\n", "outcome=plaintext")]
+    }) {
+        let mut session = Wrapper::respawn(&site).options(&["-r", "-v", "2"]).start();
+        let server = session.opening();
+        session.client.says(said);
+        session.client.hears_code("5");
+        leave(&mut session, server);
+        let end = session.end();
+        assert_eq!(end.status, 0, "{}", end.log);
+        assert!(end.log.contains(outcome), "{said}: {}", end.log);
+    }
+}
+
+#[test]
+fn a_client_that_came_to_tls_after_all_is_not() {
+    let site = Site::new();
+    let mut session = Wrapper::respawn(&site).options(&["-r", "-v", "2"]).start();
+    let _plaintext_server = session.opening();
+    session.client.says("MAIL FROM:<a@b>\r\n");
+    session.client.hears(REFUSED);
+    session.starttls(&tls::Client::new(&site));
+    drop(session.fresh_server());
+    assert!(session.end().log.contains("outcome=tls "));
 }
 
 #[test]

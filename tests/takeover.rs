@@ -9,7 +9,7 @@ mod support;
 use std::fs::File;
 
 use attacker::TakenOver;
-use starttls_wrapper::keeper::MAX_TRIES;
+use starttls_protocols::session::MAX_TRIES;
 use starttls_wrapper::proxy::Ends;
 use starttls_wrapper::window::{Ask, Chain, MAX_FACT, MAX_PACKET, Peer};
 use support::backend::Backend;

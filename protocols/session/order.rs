@@ -55,7 +55,8 @@ impl Surplus {
 pub enum Outcome {
     /// The server ended it.
     ServerClosed,
-    /// `--require-tls`: too many refusals, a doubtful or overlong line, or TLS that is not available.
+    /// `--require-tls`: too many refusals, a doubtful or overlong line, or TLS that is not available. Else: STARTTLS too
+    /// often.
     Refused,
     /// `--tls-deadline` passed.
     Deadline,

@@ -4,7 +4,7 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use super::order::{Order, Outcome, Replayed, Surplus};
-use super::{Phase, Session};
+use super::{MAX_TRIES, Phase, Session};
 use crate::dialogue::MAX_BYTES;
 use crate::note::Note;
 use crate::unit::{Unit, Waiting};
@@ -125,8 +125,14 @@ impl Session {
         self.backend_failed();
     }
 
-    /// The client asked for TLS, or began it.
+    /// The client asked for TLS, or began it. Who asked too often hears the goodbye: the keeper would take more for an
+    /// attack.
     pub(super) fn begin_switch(&mut self) {
+        if self.tries == MAX_TRIES {
+            self.answer(Sentence::Failed);
+            return self.close(Outcome::Refused);
+        }
+        self.tries += 1;
         if self.rules.offer == Offer::Remove {
             return self.not_available();
         }
@@ -134,11 +140,15 @@ impl Session {
         self.orders.push_back(Order::Prepare);
     }
 
-    /// A client that has begun TLS would understand no sentence.
-    pub(super) fn not_available(&mut self) {
+    /// Answers whoever asked for TLS. A client that has begun it would understand no sentence.
+    fn answer(&mut self, sentence: Sentence) {
         if !self.direct {
-            self.say(Sentence::NotAvailable);
+            self.say(sentence);
         }
+    }
+
+    pub(super) fn not_available(&mut self) {
+        self.answer(Sentence::NotAvailable);
         self.phase = Phase::Command;
         if self.strict() || self.inside || self.direct {
             self.close(Outcome::Refused);
@@ -150,9 +160,7 @@ impl Session {
     /// plaintext server end here with all they know (law 3); and as `inside` never becomes false again there is no
     /// second switch and no way back (law 5).
     pub(super) fn go_ahead(&mut self) {
-        if !self.direct {
-            self.say(Sentence::GoAhead);
-        }
+        self.answer(Sentence::GoAhead);
         self.phase = Phase::Handshake;
         self.inside = true;
         let surplus = Surplus(core::mem::take(&mut self.client).into_rest());

@@ -1,7 +1,9 @@
 //! What a session may still ask for. It knows what each mode needs, and nothing of how it is had.
 
+use starttls_protocols::session::MAX_TRIES;
+
 use super::refused;
-use crate::config::{Config, Inside};
+use crate::config::{BackendTls, Config, Inside};
 use crate::message::Error;
 
 /// What the session may still ask for. Each is given once.
@@ -19,19 +21,24 @@ pub(super) struct Allowance {
     pub(super) own_signature: bool,
 }
 
-/// STARTTLS may fail and be tried again, but not for ever.
+/// What may fail and be tried again, but not for ever.
 pub(super) struct Tries(u8);
 
 impl Allowance {
     /// What a session has coming at its beginning.
     pub(super) fn of(config: &Config) -> Self {
+        // A TLS server that is told of TLS is reached once more then; one that may be spoken to in plaintext is called
+        // again for it.
+        let approaches = MAX_TRIES + u8::from(config.server_learns_of_tls());
+        let opportunistic =
+            matches!(&config.inside, Inside::Backend(backend) if backend.tls == BackendTls::Opportunistic);
         Self {
             client: config.accept_proxy,
             plaintext_prog: !config.implicit,
             tls_prog: matches!(config.inside, Inside::Respawn),
             preparation: Tries(MAX_TRIES),
-            connection: Tries(MAX_TRIES),
-            anchors: Tries(MAX_TRIES),
+            connection: Tries(if opportunistic { 2 * approaches } else { approaches }),
+            anchors: Tries(approaches),
             chain: true,
             signature: true,
             own_chain: false,
@@ -46,6 +53,3 @@ impl Tries {
         Ok(())
     }
 }
-
-/// How often a client may ask for STARTTLS in one session, and be told that TLS is not available.
-pub const MAX_TRIES: u8 = 16;

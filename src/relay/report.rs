@@ -58,6 +58,13 @@ impl Report {
         self.ending = Ending::Unused;
     }
 
+    /// The client was refused, and left.
+    pub(super) fn left_refused(&mut self) {
+        if self.ending == Ending::Plaintext {
+            self.ending = Ending::Refused;
+        }
+    }
+
     /// When the session began.
     pub(super) fn began(&self) -> Instant {
         self.began
