@@ -14,9 +14,11 @@ use crate::proxy::{Said, Version};
 use crate::sandbox::Walls;
 use crate::tls::{ClientAuth, Lowest, Pin};
 
+mod limits;
 mod numbers;
 mod variables;
 
+pub use limits::{LAST_WORDS, Limits, WRITE_STALL};
 pub use numbers::Numbers;
 pub use variables::{DESCRIPTORS, is_own_variable, is_tls_fact, is_tls_variable};
 
@@ -67,6 +69,8 @@ pub struct Config {
     pub accept_proxy: bool,
     /// SSLCTLFD, SSLREADFD and SSLWRITEFD: TLS with the client is a UCSPI-TLS server's affair.
     pub ucspi: Option<Numbers>,
+    /// What no option says.
+    pub limits: Limits,
 }
 
 impl Config {
@@ -102,6 +106,7 @@ impl Default for Config {
             proxy: None,
             accept_proxy: false,
             ucspi: None,
+            limits: Limits::default(),
         }
     }
 }

@@ -46,6 +46,8 @@ pub struct Keeper<'a> {
     prog: Option<Child>,
     /// The go-ahead is out.
     switched: bool,
+    /// The session knows that prog has ended.
+    has_told_end: bool,
     /// The plaintext prog, told to end.
     retired: Option<Child>,
     /// Who the client is, if a PROXY header told it.
@@ -72,6 +74,7 @@ impl<'a> Keeper<'a> {
             authorities: None,
             prog: None,
             switched: false,
+            has_told_end: false,
             retired: None,
             ends: None,
             left: Allowance::of(config),
@@ -95,7 +98,9 @@ impl<'a> Keeper<'a> {
             client.release();
         }
         self.bury();
-        let of_prog = self.end_of_prog(ended.is_err());
+        // When a limit has passed nobody waits for prog any longer.
+        let shall_end = ended.as_ref().map_or(true, |status| *status == LIMIT_PASSED);
+        let of_prog = self.end_of_prog(shall_end);
         if let Some(signal) = self.told {
             signals::end_by(signal);
         }
@@ -197,6 +202,9 @@ fn exit_code(status: std::process::ExitStatus) -> u8 {
     let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal)).unwrap_or_default();
     u8::try_from(code).unwrap_or(u8::MAX)
 }
+
+/// As [`Error::Timeout`] has it.
+const LIMIT_PASSED: u8 = 99;
 
 fn refused() -> Error {
     Error::Impossible("the session asked for what is not its due".into())

@@ -38,7 +38,8 @@ fn main() -> ! {
     }))
 }
 
-fn run(config: &Config, log: &mut Log) -> Result<u8, Error> {
+/// One session.
+pub(crate) fn run(config: &Config, log: &mut Log) -> Result<u8, Error> {
     client::spare_messages(FileType::Fifo);
     (log.verbosity, log.client) = (config.verbosity, config.remote.clone());
     let ucspi = config.ucspi.map(ucspi::Ends::adopt).transpose()?;

@@ -1,10 +1,10 @@
-//! The three things that safe Rust has no word for: fork(2), a descriptor that was inherited and is known by its
-//! number only, and _exit(2). All of this program's `unsafe` is here, and the only door to libc.
+//! The things that safe Rust has no word for: fork(2), a descriptor that was inherited and is known by its number only,
+//! what a socket's peer has not taken, and _exit(2). All of this program's `unsafe` is here, and the only door to libc.
 
 #![allow(unsafe_code)]
 
 use std::io;
-use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use rustix::io::{FdFlags, fcntl_setfd};
 use rustix::process::Pid;
@@ -56,6 +56,19 @@ pub fn adopt(number: RawFd) -> io::Result<OwnedFd> {
     let fd = unsafe { OwnedFd::from_raw_fd(number) };
     fcntl_setfd(&fd, FdFlags::CLOEXEC)?;
     Ok(fd)
+}
+
+/// What the kernel holds of all that was written to a socket or a terminal: the other end has not taken it.
+///
+/// # Errors
+/// It is neither.
+pub fn unsent(fd: BorrowedFd<'_>) -> io::Result<u64> {
+    let mut count: libc::c_int = 0;
+    // SAFETY: the kernel writes one int.
+    if unsafe { libc::ioctl(fd.as_raw_fd(), libc::TIOCOUTQ, &raw mut count) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(count.unsigned_abs().into())
 }
 
 /// Ends the process at once. What libraries do at exit helps a process in which others live on; here it would touch

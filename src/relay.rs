@@ -17,16 +17,20 @@ mod backend;
 mod carry;
 mod failure;
 mod listen;
+mod passage;
 mod proxy;
 mod reactor;
 mod report;
+mod stall;
 mod switch;
 mod trust;
 mod ucspi;
 
-pub use carry::{HALF_CLOSED, LAST_WORDS, LINGER};
+use passage::Passage;
+pub use passage::{HALF_CLOSED, LINGER};
 use reactor::{Reactor, Who};
 pub use report::Report;
+use stall::Stalls;
 
 /// How long the backend may take from its connection to the end of its greeting. The client waits meanwhile.
 pub const BACKEND_TIMEOUT: Duration = Duration::from_secs(10);
@@ -45,6 +49,7 @@ pub struct Relay<'a> {
     server: Option<Side>,
     backend: Option<Side>,
     limit: Option<(Limit, Instant)>,
+    stalls: Stalls,
     /// The UCSPI-TLS server's ends, while TLS may yet be asked for.
     ucspi: Option<Ends>,
     /// Which of the client's descriptors waited before they were ours.
@@ -88,6 +93,7 @@ impl<'a> Relay<'a> {
             server: None,
             backend: None,
             limit: None,
+            stalls: Stalls::new(config.limits, Instant::now()),
             ucspi: None,
             waited: [false; 2],
             told: None,
@@ -122,7 +128,7 @@ impl<'a> Relay<'a> {
         } else if self.serve()? {
             self.look_for_cuts();
             self.leave_server();
-            carry::close(&mut self.reactor, &mut self.client)?;
+            passage::close(&mut self.reactor, &mut self.client, self.config.limits)?;
         }
         if self.session.was_refused() {
             self.report.left_refused();
@@ -159,6 +165,11 @@ impl<'a> Relay<'a> {
 
     fn wait(&mut self, until: Option<Instant>) -> Result<bool, Error> {
         self.reactor.wait([Some(&mut self.client), self.server.as_mut(), self.backend.as_mut()], until)
+    }
+
+    /// When the session is over because prog is.
+    fn last_words(&mut self) -> Option<Instant> {
+        self.reactor.prog_ended().map(|ended| ended + self.config.limits.last_words)
     }
 
     fn obey(&mut self, order: Order) -> Result<Option<Next>, Error> {
@@ -236,7 +247,24 @@ impl<'a> Relay<'a> {
         }
         let Some(server) = &mut self.server else { return Ok(()) };
         let cut_is_error = self.config.tls.cut_is_error;
-        carry::pass_through(&mut self.reactor, &mut self.client, server, &mut self.report, cut_is_error)
+        let mut passage = Passage::new(&mut self.reactor, &mut self.stalls, &mut self.client, server, cut_is_error);
+        let stalled = passage.run(self.config.limits);
+        let (from_client, to_client) = passage.counts();
+        self.report.carried(from_client, to_client);
+        if let Some(who) = stalled? {
+            self.give_up(who);
+        }
+        Ok(())
+    }
+
+    /// Whoever stood still is not waited for any longer.
+    fn give_up(&mut self, who: Who) {
+        let name = if who == Who::Client { "the client" } else { "the server" };
+        self.log.warning(format_args!("{name} reads nothing of what it is told"));
+        self.report.stalled();
+        if who == Who::Client {
+            self.client.lose();
+        }
     }
 
     /// Tells a side that broke TLS, and with `-J` one that left without close_notify, from one that said its last word.

@@ -12,6 +12,7 @@ use crate::message::Error;
 use crate::tls::{Heard, Leg};
 
 mod descriptors;
+mod progress;
 mod tls;
 
 use descriptors::{Input, Output, read_plain, send_plain};
@@ -28,6 +29,10 @@ pub struct Side {
     pub readable: bool,
     /// The output may take bytes.
     pub writable: bool,
+    /// The peer has said its last word, which may still wait in the input.
+    pub nothing_more: bool,
+    /// Bytes that the output took, ever.
+    sent: u64,
     /// We said that we are done.
     shut: bool,
     /// The peer is gone: it hears nothing any more.
@@ -57,6 +62,8 @@ impl Side {
             pending: Vec::new(),
             readable: true,
             writable: true,
+            nothing_more: false,
+            sent: 0,
             shut: false,
             lost: false,
             ended: None,
@@ -174,7 +181,7 @@ impl Side {
         if self.lost || self.shut {
             return 0;
         }
-        match (Output { fd: self.output.as_ref(), writable: &mut self.writable }).write(bytes) {
+        match (Output { fd: self.output.as_ref(), writable: &mut self.writable, sent: &mut self.sent }).write(bytes) {
             Ok(count) => count,
             Err(why) => {
                 self.lost |= why.kind() != io::ErrorKind::WouldBlock;
@@ -196,10 +203,10 @@ impl Side {
 
     /// Sends what waits. True when nothing waits any more; that includes a peer who is gone.
     pub fn flush(&mut self) -> bool {
-        if self.lost || !self.writable || !self.has_unsent() {
-            return self.lost || !self.has_unsent();
+        if !self.has_unsent() || !self.writable {
+            return !self.has_unsent();
         }
-        let mut output = Output { fd: self.output.as_ref(), writable: &mut self.writable };
+        let mut output = Output { fd: self.output.as_ref(), writable: &mut self.writable, sent: &mut self.sent };
         let sent = match &mut self.tls {
             None => send_plain(&mut self.pending, &mut output),
             Some(leg) => leg.send(&mut output),
@@ -293,9 +300,5 @@ impl Side {
     /// Where bytes go, unless it was closed.
     pub fn output(&self) -> Option<BorrowedFd<'_>> {
         self.output.as_ref().map(AsFd::as_fd)
-    }
-
-    fn has_unsent(&self) -> bool {
-        !self.pending.is_empty() || self.tls.as_ref().is_some_and(Leg::has_unsent)
     }
 }

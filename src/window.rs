@@ -1,12 +1,13 @@
 //! The window between keeper and session: what may be asked, and how it travels.
 //!
 //! A socketpair of sequenced packets: one [`Ask`] a packet, one [`Answer`] a packet, descriptors beside it
-//! (SCM_RIGHTS). The keeper trusts nothing that comes through; what does not decode here is never obeyed there.
+//! (SCM_RIGHTS). Unasked the keeper says one thing: that prog has ended. The keeper trusts nothing that comes through; what does not decode here is never obeyed there.
 //! How asks are fulfilled is the keeper's affair, who may ask how often as well.
 
 use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::io::Errno;
 use rustix::net::{
@@ -41,7 +42,12 @@ pub struct Answer {
 
 /// One end of the window.
 #[derive(Debug)]
-pub struct Window(OwnedFd);
+pub struct Window {
+    socket: OwnedFd,
+    /// The plaintext prog has served; its end is none.
+    retired: AtomicBool,
+    ended: AtomicBool,
+}
 
 /// Which process this is after [`split`].
 #[derive(Debug)]
@@ -63,8 +69,8 @@ pub fn split(kept: &[RawFd]) -> Result<Half, Error> {
         .map_err(Error::system("make a socket pair"))?;
     let gaps = gaps(&[kept, &[keeper.as_raw_fd(), session.as_raw_fd()]].concat());
     Ok(match raw::fork(&gaps).map_err(Error::system("fork"))? {
-        Some(pid) => Half::Keeper(Window(keeper), pid),
-        None => Half::Session(Window(session)),
+        Some(pid) => Half::Keeper(Window::over(keeper), pid),
+        None => Half::Session(Window::over(session)),
     })
 }
 
@@ -79,17 +85,27 @@ pub(crate) fn gaps(kept: &[RawFd]) -> Vec<(u32, u32)> {
 }
 
 impl Window {
+    fn over(socket: OwnedFd) -> Self {
+        Self { socket, retired: AtomicBool::new(false), ended: AtomicBool::new(false) }
+    }
+
     /// Asks and waits. `None` means no: the keeper has told the administrator why.
     ///
     /// # Errors
     /// The keeper is gone, or broke the rules.
     pub fn ask(&self, ask: &Ask) -> Result<Option<Answer>, Error> {
         self.tell(ask)?;
-        let mut packet = self.receive()?.ok_or_else(keeper_gone)?;
-        if packet.bytes.is_empty() {
-            return Err(keeper_gone());
+        loop {
+            let mut packet = self.receive()?.ok_or_else(keeper_gone)?;
+            match *packet.bytes {
+                [] => return Err(keeper_gone()),
+                [ENDED, which] => self.hears_of_an_end(which),
+                [verdict, ..] => {
+                    packet.bytes.remove(0);
+                    return Ok((verdict == GRANTED).then_some(packet));
+                }
+            }
         }
-        Ok((packet.bytes.remove(0) == GRANTED).then_some(packet))
     }
 
     /// Tells without waiting for an answer; for [`Ask::Retire`] and [`Ask::Release`].
@@ -97,8 +113,40 @@ impl Window {
     /// # Errors
     /// The keeper is gone.
     pub fn tell(&self, ask: &Ask) -> Result<(), Error> {
-        send(&self.0, &ask.encode(), SendFlags::NOSIGNAL).map_err(|_| keeper_gone())?;
+        if *ask == Ask::Retire {
+            self.retired.store(true, Ordering::Relaxed);
+            self.ended.store(false, Ordering::Relaxed);
+        }
+        send(&self.socket, &ask.encode(), SendFlags::NOSIGNAL).map_err(|_| keeper_gone())?;
         Ok(())
+    }
+
+    /// Hears what came unasked. Does not wait.
+    ///
+    /// # Errors
+    /// The keeper is gone.
+    pub fn listen(&self) -> Result<(), Error> {
+        let mut word = [0; 2];
+        loop {
+            match recv(&self.socket, &mut word, RecvFlags::DONTWAIT) {
+                Ok((_, 0)) | Err(Errno::CONNRESET) => return Err(keeper_gone()),
+                Ok(_) if word[0] == ENDED => self.hears_of_an_end(word[1]),
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => return Ok(()),
+                Err(why) => return Err(Error::System("read from the window".into(), why.into())),
+            }
+        }
+    }
+
+    /// Whether the prog that serves has ended, as far as was heard.
+    pub fn prog_has_ended(&self) -> bool {
+        self.ended.load(Ordering::Relaxed)
+    }
+
+    fn hears_of_an_end(&self, which: u8) {
+        if which == FRESH || !self.retired.load(Ordering::Relaxed) {
+            self.ended.store(true, Ordering::Relaxed);
+        }
     }
 
     /// The next ask; `None` when the session is gone.
@@ -122,12 +170,18 @@ impl Window {
             control.push(SendAncillaryMessage::ScmRights(fds));
         }
         let packet = [IoSlice::new(&[GRANTED]), IoSlice::new(bytes)];
-        answered(sendmsg(&self.0, &packet, &mut control, AT_ONCE))
+        answered(sendmsg(&self.socket, &packet, &mut control, AT_ONCE))
     }
 
     /// Says that nothing more will come or be heard, though others may hold copies.
     pub fn close(&self) {
-        let _ = rustix::net::shutdown(&self.0, rustix::net::Shutdown::Both);
+        let _ = rustix::net::shutdown(&self.socket, rustix::net::Shutdown::Both);
+    }
+
+    /// Says that prog has ended, the plaintext one or the fresh one inside TLS. A session that does not listen need not
+    /// know.
+    pub fn tell_end(&self, fresh: bool) {
+        let _ = send(&self.socket, &[ENDED, if fresh { FRESH } else { PLAINTEXT }], AT_ONCE);
     }
 
     /// Refuses what was asked for.
@@ -135,20 +189,14 @@ impl Window {
     /// # Errors
     /// The session is gone.
     pub fn refuse(&self) -> Result<(), Error> {
-        answered(send(&self.0, &[REFUSED], AT_ONCE))
-    }
-
-    /// Whether the other process is gone. Does not wait.
-    pub fn is_closed(&self) -> bool {
-        let mut byte = [0; 1];
-        matches!(recv(&self.0, &mut byte, RecvFlags::PEEK | RecvFlags::DONTWAIT), Ok((_, 0)) | Err(Errno::CONNRESET))
+        answered(send(&self.socket, &[REFUSED], AT_ONCE))
     }
 
     /// One packet; `None` at the end.
     fn receive(&self) -> Result<Option<Answer>, Error> {
         let mut nothing = [0; 0];
         let flags = RecvFlags::PEEK | RecvFlags::TRUNC;
-        let length = match recv(&self.0, &mut nothing, flags) {
+        let length = match recv(&self.socket, &mut nothing, flags) {
             Ok((_, length)) => length,
             // It is gone, and did not read the last answer.
             Err(Errno::CONNRESET) => return Ok(None),
@@ -161,7 +209,7 @@ impl Window {
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_FDS))];
         let mut control = RecvAncillaryBuffer::new(&mut space);
         let mut iov = [IoSliceMut::new(&mut bytes)];
-        recvmsg(&self.0, &mut iov, &mut control, RecvFlags::CMSG_CLOEXEC)
+        recvmsg(&self.socket, &mut iov, &mut control, RecvFlags::CMSG_CLOEXEC)
             .map_err(Error::system("read from the window"))?;
         let mut fds = Vec::new();
         for message in control.drain() {
@@ -175,7 +223,7 @@ impl Window {
 
 impl AsFd for Window {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
+        self.socket.as_fd()
     }
 }
 
@@ -195,6 +243,11 @@ fn keeper_gone() -> Error {
 const GRANTED: u8 = b'+';
 const REFUSED: u8 = b'-';
 
+/// The first byte of the one word that is no answer, and the second one.
+const ENDED: u8 = b'e';
+const PLAINTEXT: u8 = b'p';
+const FRESH: u8 = b'P';
+
 /// One answer always fits. A session that does not read what it asked for shall not keep the keeper waiting.
 const AT_ONCE: SendFlags = SendFlags::NOSIGNAL.union(SendFlags::DONTWAIT);
 
@@ -204,6 +257,51 @@ const MAX_FDS: usize = 3;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn pair() -> (Window, Window) {
+        let (keeper, session) =
+            socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).unwrap();
+        (Window::over(keeper), Window::over(session))
+    }
+
+    #[test]
+    fn the_end_of_prog_is_heard_between_answers_too() {
+        for fresh in [false, true] {
+            let (keeper, session) = pair();
+            session.listen().unwrap();
+            assert!(!session.prog_has_ended());
+            keeper.tell_end(fresh);
+            session.listen().unwrap();
+            assert!(session.prog_has_ended());
+            let (keeper, session) = pair();
+            keeper.tell_end(fresh);
+            keeper.grant(b"chain", &[]).unwrap();
+            assert_eq!(session.ask(&Ask::OwnChain).unwrap().unwrap().bytes, b"chain");
+            assert!(session.prog_has_ended());
+        }
+    }
+
+    #[test]
+    fn the_end_of_a_prog_that_was_retired_is_no_end() {
+        for (before, after, ended) in
+            [(Some(false), None, false), (None, Some(false), false), (Some(false), Some(true), true)]
+        {
+            let (keeper, session) = pair();
+            before.into_iter().for_each(|fresh| keeper.tell_end(fresh));
+            session.listen().unwrap();
+            session.tell(&Ask::Retire).unwrap();
+            after.into_iter().for_each(|fresh| keeper.tell_end(fresh));
+            session.listen().unwrap();
+            assert_eq!(session.prog_has_ended(), ended, "{before:?}, {after:?}");
+        }
+    }
+
+    #[test]
+    fn a_keeper_that_is_gone_is_missed() {
+        let (keeper, session) = pair();
+        drop(keeper);
+        assert!(matches!(session.listen(), Err(Error::Impossible(_))));
+    }
 
     #[test]
     fn between_the_descriptors_that_are_kept_all_are_closed() {

@@ -13,7 +13,7 @@ use std::process::Command;
 use std::sync::LazyLock;
 
 use support::certificates::Site;
-use support::wrapper::{WRAPPER, Wrapper, from_here};
+use support::wrapper::{Wrapper, example, from_here};
 use support::{proc, tls};
 
 /// What is tried, and whether Landlock and the limits alone would prevent it.
@@ -193,11 +193,4 @@ fn outcome(words: &[&str]) -> String {
     }
 }
 
-/// examples/walls.rs, which cargo builds for all tests, but not for one.
-static WALLS: LazyLock<String> = LazyLock::new(|| {
-    let mut cargo = Command::new(env!("CARGO"));
-    cargo.args(["build", "--quiet", "--example", "walls"]).args((!cfg!(debug_assertions)).then_some("--release"));
-    assert!(cargo.status().unwrap().success(), "cargo builds the example");
-    let directory = std::path::Path::new(WRAPPER).parent().unwrap();
-    directory.join("examples/walls").to_string_lossy().into_owned()
-});
+static WALLS: LazyLock<String> = LazyLock::new(|| example("walls"));

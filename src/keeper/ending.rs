@@ -17,6 +17,7 @@ impl Keeper<'_> {
             if self.signals.wait(Some(self.window.as_fd()), None)? {
                 return Ok(!self.is_told_to_end());
             }
+            self.notice_end_of_prog();
         }
         Ok(false)
     }
@@ -36,6 +37,7 @@ impl Keeper<'_> {
             if until.is_some_and(|until| until <= Instant::now()) && kill_process(session, Signal::KILL).is_err() {
                 return Err(Error::Impossible("the session did not end".into()));
             }
+            self.notice_end_of_prog();
             self.signals.wait(None, until)?;
             if self.is_told_to_end() {
                 until.get_or_insert_with(|| Instant::now() + PATIENCE);
@@ -61,6 +63,16 @@ impl Keeper<'_> {
         Ok(None)
     }
 
+    /// The session may have bytes of prog, and a client who does not read them.
+    fn notice_end_of_prog(&mut self) {
+        if let Some(prog) = &mut self.prog
+            && let Ok(Some(_)) = prog.try_wait()
+            && !std::mem::replace(&mut self.has_told_end, true)
+        {
+            self.window.tell_end(self.switched);
+        }
+    }
+
     /// Whether this process was told to end. Then prog is told as well, and the session by the window's closing.
     fn is_told_to_end(&mut self) -> bool {
         if let Some(signal) = self.signals.take() {
@@ -72,8 +84,11 @@ impl Keeper<'_> {
     }
 
     /// A keeper that was root's and has released everything may not; then prog has the end of its input to go by.
-    fn tell_prog(&self, signal: Signal, really: bool) {
-        if let Some(prog) = self.prog.as_ref().filter(|_| really) {
+    pub(super) fn tell_prog(&mut self, signal: Signal, really: bool) {
+        // One that has ended has no id any more.
+        if let Some(prog) = self.prog.as_mut().filter(|_| really)
+            && let Ok(None) = prog.try_wait()
+        {
             let _ = kill_process(Pid::from_child(prog), signal);
         }
     }

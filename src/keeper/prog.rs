@@ -5,7 +5,7 @@ use std::os::fd::AsFd;
 use std::process::{Command, Stdio};
 
 use rustix::pipe::{PipeFlags, pipe_with};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 
 use super::{Keeper, refused};
 use crate::address::Address;
@@ -92,9 +92,10 @@ impl Keeper<'_> {
     /// holds no mail, so it loses nothing.
     pub(super) fn retire(&mut self) {
         self.switched = true;
+        self.has_told_end = false;
+        self.tell_prog(Signal::TERM, true);
         if let Some(prog) = self.prog.take() {
             self.bury();
-            let _ = kill_process(Pid::from_child(&prog), Signal::TERM);
             self.retired = Some(prog);
         }
     }

@@ -1,111 +1,34 @@
-//! Bytes both ways with nothing left to watch, and the last words at the end.
+//! Bytes in one direction with nothing left to watch: by splice(2) where the descriptors allow it, else by a buffer.
 
 use std::io;
-use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 use rustix::pipe::{SpliceFlags, fcntl_setpipe_size, splice};
 
 use super::PIECE;
-use super::reactor::Reactor;
-use super::report::Report;
 use crate::message::Error;
 use crate::side::Side;
 use crate::tls::Heard;
 
-/// How long a client may go on sending to a server that is gone: closing with unread input would send a RST that
-/// destroys the server's last words.
-pub const LINGER: Duration = Duration::from_millis(500);
-
-/// How long a half-closed connection may be idle after the server's last word, while the server still listens.
-pub const HALF_CLOSED: Duration = Duration::from_secs(60);
-
-/// How long a client may take to read the last words.
-pub const LAST_WORDS: Duration = Duration::from_secs(30);
-
-/// How long a session that carried much may be still before its buffers are given back. Sooner they would be taken
-/// again and again.
-const STILL: Duration = Duration::from_secs(1);
-
-/// Carries bytes both ways until both sides are done.
-pub(super) fn pass_through(
-    reactor: &mut Reactor,
-    client: &mut Side,
-    server: &mut Side,
-    report: &mut Report,
-    cut_is_error: bool,
-) -> Result<(), Error> {
-    let mut upward = Stream::new(cut_is_error);
-    let mut downward = Stream::new(cut_is_error);
-    let mut idle_since = Instant::now();
-    let mut buffer = Vec::new();
-    // What a client said before it broke TLS still goes to the server.
-    while !client.is_lost() && (!client.is_broken() || !upward.done) {
-        let moved = upward.carry(client, server, &mut buffer)? | downward.carry(server, client, &mut buffer)?;
-        if moved && !(downward.done && (server.is_lost() || server.is_broken())) {
-            idle_since = Instant::now();
-            continue;
-        }
-        // A server that is gone hears nothing: what the client still sends is drained at the close.
-        if downward.done && (upward.done || server.is_lost() || server.is_broken()) {
-            break;
-        }
-        let until = downward.done.then(|| idle_since + HALF_CLOSED);
-        let large = buffer.len() > PIECE;
-        if !large {
-            buffer = Vec::new();
-        }
-        let still = large.then(|| Instant::now() + STILL);
-        if reactor.wait([Some(client), Some(server), None], still.into_iter().chain(until).min())? {
-            continue;
-        }
-        if until.is_some_and(|until| Instant::now() >= until) {
-            break;
-        }
-        buffer = Vec::new();
-    }
-    report.carried(upward.count, downward.count);
-    Ok(())
-}
-
-/// Lets the client have the last words, then closes: end of output first, then a bounded drain.
-pub(super) fn close(reactor: &mut Reactor, client: &mut Side) -> Result<(), Error> {
-    let until = Instant::now() + LAST_WORDS;
-    while !client.flush() {
-        if !reactor.wait([Some(client), None, None], Some(until))? {
-            return Ok(());
-        }
-    }
-    client.shut();
-    let until = Instant::now() + LINGER;
-    let mut buffer = [0; PIECE];
-    while client.is_socket() && !client.is_lost() {
-        match client.drain(&mut buffer) {
-            Ok(Heard::Bytes(_)) if Instant::now() < until => {}
-            Ok(Heard::Nothing) if reactor.wait([Some(client), None, None], Some(until))? => {}
-            _ => break,
-        }
-    }
-    Ok(())
-}
-
 /// One direction.
-struct Stream {
+pub(super) struct Stream {
     splices: bool,
     /// So much came at once that it is worth a larger pipe.
     widened: bool,
-    done: bool,
-    count: u64,
+    /// Its end was carried, too.
+    pub(super) done: bool,
+    /// Bytes so far.
+    pub(super) count: u64,
     cut_is_error: bool,
 }
 
 impl Stream {
-    fn new(cut_is_error: bool) -> Self {
+    pub(super) fn new(cut_is_error: bool) -> Self {
         Self { splices: true, widened: false, done: false, count: 0, cut_is_error }
     }
 
     /// Moves what can be moved without waiting, one piece. False if nothing moved.
-    fn carry(&mut self, from: &mut Side, to: &mut Side, buffer: &mut Vec<u8>) -> Result<bool, Error> {
+    pub(super) fn carry(&mut self, from: &mut Side, to: &mut Side, buffer: &mut Vec<u8>) -> Result<bool, Error> {
         if self.done || !to.flush() {
             return Ok(false);
         }
@@ -166,7 +89,10 @@ impl Stream {
                 from.end();
                 Ok(Heard::End)
             }
-            Ok(count) => Ok(Heard::Bytes(count)),
+            Ok(count) => {
+                to.was_sent(count);
+                Ok(Heard::Bytes(count))
+            }
             Err(Errno::AGAIN) => Ok(Heard::Nothing),
             Err(Errno::INTR) => Ok(Heard::Bytes(0)),
             Err(Errno::INVAL) => {

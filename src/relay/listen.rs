@@ -2,8 +2,10 @@
 
 use std::time::Instant;
 
-use super::{FRESH_TIMEOUT, Next, PIECE, Relay, carry};
+use super::stall::Progress;
+use super::{FRESH_TIMEOUT, Next, PIECE, Relay, Who, passage};
 use crate::message::Error;
+use crate::side::Side;
 use crate::tls::Heard;
 use starttls_protocols::session::Limit;
 
@@ -25,20 +27,25 @@ impl Relay<'_> {
             if self.client.flush() && (self.hear_server() || self.hear_client()) {
                 continue;
             }
-            if let Err(why) = self.wait_for_more() {
-                self.break_off()?;
-                return Err(why);
+            match self.wait_for_more() {
+                Ok(None) => {}
+                Ok(Some(next)) => return Ok(next),
+                Err(why) => {
+                    self.break_off()?;
+                    passage::close(&mut self.reactor, &mut self.client, self.config.limits)?;
+                    return Err(why);
+                }
             }
         }
     }
 
-    /// The keeper is gone, and the session with it; the client still hears the protocol's goodbye.
+    /// The session ends before its time; the client still hears the protocol's goodbye.
     fn break_off(&mut self) -> Result<(), Error> {
         self.session.broken_off();
         while let Some(order) = self.session.next_order() {
             self.obey(order)?;
         }
-        carry::close(&mut self.reactor, &mut self.client)
+        Ok(())
     }
 
     fn hear_client(&mut self) -> bool {
@@ -73,17 +80,41 @@ impl Relay<'_> {
         true
     }
 
-    fn wait_for_more(&mut self) -> Result<(), Error> {
+    /// What comes next if a limit ends the dialogue.
+    fn wait_for_more(&mut self) -> Result<Option<Next>, Error> {
         let limit = self.session.limit();
         if limit != self.limit.map(|(running, _)| running) {
             self.limit = limit.map(|limit| (limit, self.end_of(limit)));
         }
         let until = self.limit.map(|(_, until)| until);
-        let woken = self.wait(until)?;
-        if let (false, Some(limit)) = (woken, limit) {
+        if self.client.has_unsent() || self.server.as_ref().is_some_and(Side::has_unsent) {
+            self.stalls.stir(Instant::now());
+        }
+        let last_words = self.last_words();
+        let look = self.stalls.next_look();
+        let woken = self.wait(until.into_iter().chain(look).chain(last_words).min())?;
+        let is_past = |until: Option<Instant>| until.is_some_and(|until| until <= Instant::now());
+        if let (false, true, Some(limit)) = (woken, is_past(until), limit) {
             self.session.expired(limit);
         }
-        Ok(())
+        if is_past(look) && self.look()? || is_past(last_words) {
+            return Ok(Some(Next::Close));
+        }
+        Ok(None)
+    }
+
+    /// Whether somebody stood still for too long.
+    fn look(&mut self) -> Result<bool, Error> {
+        let progress = |side: &Side| side.has_unsent().then(|| Progress { moved: side.sent(), held: side.held() });
+        let peers = [progress(&self.client), self.server.as_ref().and_then(progress)];
+        let nothing_more =
+            self.server.as_ref().is_some_and(|server| server.nothing_more) && self.last_words().is_none();
+        let Some(who) = self.stalls.look(peers, nothing_more, Instant::now()) else { return Ok(false) };
+        if who != Who::Client {
+            self.break_off()?;
+        }
+        self.give_up(who);
+        Ok(true)
     }
 
     fn end_of(&self, limit: Limit) -> Instant {

@@ -29,6 +29,8 @@ pub(super) struct Reactor {
     poll: Poll,
     events: Events,
     window: Arc<Window>,
+    /// Since when it is known that prog has ended.
+    ended: Option<Instant>,
 }
 
 /// Each side's place is its [`Who`].
@@ -38,7 +40,7 @@ impl Reactor {
     /// Waits for the window too: the session does not outlive the keeper.
     pub(super) fn new(window: Arc<Window>) -> Result<Self, Error> {
         let poll = Poll::new().map_err(Error::system("set up the event loop"))?;
-        let reactor = Self { poll, events: Events::with_capacity(MAX_EVENTS), window };
+        let reactor = Self { poll, events: Events::with_capacity(MAX_EVENTS), window, ended: None };
         reactor.watch(reactor.window.as_fd(), WINDOW, Interest::READABLE)?;
         Ok(reactor)
     }
@@ -68,19 +70,29 @@ impl Reactor {
             }
             _ => {}
         }
-        let mut keeper_gone = false;
+        let mut unasked = false;
         for event in &self.events {
             let Token(token) = event.token();
             match sides.get_mut(token / 2) {
                 Some(Some(side)) => mark(side, token % 2 == 0, event),
                 Some(None) => {}
-                None => keeper_gone |= self.window.is_closed(),
+                None => unasked = true,
             }
         }
-        if keeper_gone {
-            return Err(Error::Impossible("the keeper is gone".into()));
+        if unasked {
+            self.window.listen()?;
         }
         Ok(!self.events.is_empty() || until.is_none_or(|until| Instant::now() < until))
+    }
+
+    /// When the prog that serves ended, if it has.
+    pub(super) fn prog_ended(&mut self) -> Option<Instant> {
+        if self.window.prog_has_ended() {
+            self.ended.get_or_insert_with(Instant::now);
+        } else {
+            self.ended = None;
+        }
+        self.ended
     }
 
     fn watch(&self, fd: BorrowedFd<'_>, token: Token, interest: Interest) -> Result<(), Error> {
@@ -97,6 +109,7 @@ impl Reactor {
 fn mark(side: &mut Side, input: bool, event: &Event) {
     if input {
         side.readable = true;
+        side.nothing_more |= event.is_read_closed();
         return;
     }
     side.writable = true;

@@ -33,6 +33,7 @@ enum Ending {
     Deadline,
     HandshakeFailed,
     HandshakeTimeout,
+    Stalled,
     ServerFailed,
     Unused,
 }
@@ -94,6 +95,11 @@ impl Report {
         self.ending = if timed_out { Ending::HandshakeTimeout } else { Ending::HandshakeFailed };
     }
 
+    /// Somebody did not read.
+    pub(super) fn stalled(&mut self) {
+        self.ending = Ending::Stalled;
+    }
+
     pub(super) fn closed(&mut self, outcome: Outcome) {
         match outcome {
             Outcome::ServerClosed => {}
@@ -119,7 +125,7 @@ impl Report {
             Ending::Plaintext | Ending::Tls | Ending::Refused if self.cut => 98,
             Ending::Plaintext | Ending::Tls | Ending::Refused | Ending::Unused => 0,
             Ending::HandshakeFailed => 98,
-            Ending::Deadline | Ending::HandshakeTimeout => 99,
+            Ending::Deadline | Ending::HandshakeTimeout | Ending::Stalled => 99,
             Ending::ServerFailed => 111,
         }
     }
@@ -167,6 +173,7 @@ impl Display for Ending {
             Self::Deadline => "deadline",
             Self::HandshakeFailed => "handshake-failed",
             Self::HandshakeTimeout => "handshake-timeout",
+            Self::Stalled => "stalled",
             Self::ServerFailed => "server-failed",
             Self::Unused => "unused",
         })

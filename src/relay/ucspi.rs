@@ -108,14 +108,16 @@ impl Relay<'_> {
         Ok(true)
     }
 
-    /// What prog says over the control socket; nothing if it closes it. It may take as long as it likes.
+    /// What prog says over the control socket; nothing if it closes it, or ends. It may take as long as it likes.
     fn hear_word(&mut self) -> Result<Option<u8>, Error> {
         let mut word = [0];
         loop {
+            let last_words = self.last_words();
             let Some(control) = &mut self.backend else { return Ok(None) };
             match control.read(&mut word) {
                 Ok(Heard::Bytes(_)) => return Ok(Some(word[0])),
-                Ok(Heard::Nothing) => _ = self.wait(None)?,
+                Ok(Heard::Nothing) if self.wait(last_words)? => {}
+                Ok(Heard::Nothing) => return Ok(None),
                 Ok(Heard::End | Heard::Cut) | Err(_) => return Ok(None),
             }
         }

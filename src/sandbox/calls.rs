@@ -3,8 +3,8 @@
 //! Whoever adds a call to the program adds it here; the end-to-end tests notice if it is missing.
 
 use libc::{
-    F_DUPFD_CLOEXEC, F_GETFD, F_SETPIPE_SZ, FIONBIO, FUTEX_PRIVATE_FLAG, FUTEX_WAIT, FUTEX_WAIT_BITSET, FUTEX_WAKE,
-    IPPROTO_TCP, MAP_ANONYMOUS, PROT_EXEC, SO_TYPE, SOL_SOCKET, TCP_QUICKACK,
+    F_DUPFD_CLOEXEC, F_GETFD, F_SETPIPE_SZ, FIONBIO, FIONREAD, FUTEX_PRIVATE_FLAG, FUTEX_WAIT, FUTEX_WAIT_BITSET,
+    FUTEX_WAKE, IPPROTO_TCP, MAP_ANONYMOUS, PROT_EXEC, SO_TYPE, SOL_SOCKET, TCP_QUICKACK, TIOCOUTQ,
 };
 use seccompiler::sock_filter;
 
@@ -31,7 +31,7 @@ const SESSION_CALLS: &[Call] = &[
     call(libc::SYS_close, Allow),                // descriptors
     call(libc::SYS_epoll_ctl, Allow),            // mio watches descriptors, and no longer
     call(libc::SYS_fcntl, If(SESSION_FCNTL)),    // a second descriptor for one connection, a larger pipe
-    call(libc::SYS_ioctl, If(NON_BLOCKING)),     // descriptors become non-blocking
+    call(libc::SYS_ioctl, If(SESSION_IOCTL)),    // descriptors become non-blocking; what a peer has not read
     call(libc::SYS_shutdown, Allow),             // half-close
     call(libc::SYS_getsockopt, If(SOCKET_TYPE)), // whether the client is a socket, on which a RST would do harm
     call(libc::SYS_setsockopt, If(QUICKACK)),    // what gets no answer is acknowledged at once
@@ -57,6 +57,7 @@ const KEEPER_CALLS: &[Call] = &[
     call(libc::SYS_close, Allow),             // descriptors
     call(libc::SYS_fcntl, If(KEEPER_FCNTL)),  // debug builds, as the session's
     call(libc::SYS_ioctl, If(NON_BLOCKING)),  // the client's descriptors wait again
+    call(libc::SYS_sendto, If(UNADDRESSED)),  // tells of prog's end through the window
     call(libc::SYS_shutdown, Allow),          // closes the window
     call(libc::SYS_kill, Allow),              // a signal is passed on to prog
     call(libc::SYS_clock_gettime, Allow),     // patience, where the vDSO does not answer
@@ -105,6 +106,7 @@ const fn one_of(argument: u32, values: &'static [u32]) -> Test {
 const SESSION_FCNTL: &[Test] = &[one_of(1, &[F_DUPFD_CLOEXEC as u32, F_GETFD as u32, F_SETPIPE_SZ as u32])];
 const KEEPER_FCNTL: &[Test] = &[one_of(1, &[F_GETFD as u32])];
 const NON_BLOCKING: &[Test] = &[one_of(1, &[FIONBIO as u32])];
+const SESSION_IOCTL: &[Test] = &[one_of(1, &[FIONBIO as u32, FIONREAD as u32, TIOCOUTQ as u32])];
 const QUICKACK: &[Test] = &[one_of(1, &[IPPROTO_TCP as u32]), one_of(2, &[TCP_QUICKACK as u32])];
 const SOCKET_TYPE: &[Test] = &[one_of(1, &[SOL_SOCKET as u32]), one_of(2, &[SO_TYPE as u32])];
 

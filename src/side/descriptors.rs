@@ -28,6 +28,17 @@ impl Read for Input<'_> {
 pub(super) struct Output<'a> {
     pub(super) fd: Option<&'a OwnedFd>,
     pub(super) writable: &'a mut bool,
+    /// What it has taken.
+    pub(super) sent: &'a mut u64,
+}
+
+impl Output<'_> {
+    fn took(&mut self, result: Result<usize, Errno>) -> io::Result<usize> {
+        *self.writable = result != Err(Errno::AGAIN);
+        let count = result?;
+        *self.sent += count as u64;
+        Ok(count)
+    }
 }
 
 impl Write for Output<'_> {
@@ -36,9 +47,7 @@ impl Write for Output<'_> {
             return Err(io::ErrorKind::WouldBlock.into());
         }
         let fd = self.fd.ok_or(io::ErrorKind::BrokenPipe)?;
-        let result = rustix::io::retry_on_intr(|| rustix::io::write(fd, bytes));
-        *self.writable = result != Err(Errno::AGAIN);
-        Ok(result?)
+        self.took(rustix::io::retry_on_intr(|| rustix::io::write(fd, bytes)))
     }
 
     /// All records of a flight in one segment.
@@ -47,9 +56,7 @@ impl Write for Output<'_> {
             return Err(io::ErrorKind::WouldBlock.into());
         }
         let fd = self.fd.ok_or(io::ErrorKind::BrokenPipe)?;
-        let result = rustix::io::retry_on_intr(|| rustix::io::writev(fd, pieces));
-        *self.writable = result != Err(Errno::AGAIN);
-        Ok(result?)
+        self.took(rustix::io::retry_on_intr(|| rustix::io::writev(fd, pieces)))
     }
 
     fn flush(&mut self) -> io::Result<()> {

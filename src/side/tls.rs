@@ -29,7 +29,11 @@ impl Side {
     pub fn handshake(&mut self) -> io::Result<bool> {
         let Some(leg) = &mut self.tls else { return Ok(true) };
         loop {
-            let sent = match leg.send(&mut Output { fd: self.output.as_ref(), writable: &mut self.writable }) {
+            let sent = match leg.send(&mut Output {
+                fd: self.output.as_ref(),
+                writable: &mut self.writable,
+                sent: &mut self.sent,
+            }) {
                 Ok(()) => true,
                 Err(why) if why.kind() == io::ErrorKind::WouldBlock => false,
                 Err(why) => return Err(why),
@@ -43,7 +47,11 @@ impl Side {
                 Err(why) if why.kind() == io::ErrorKind::WouldBlock => return Ok(false),
                 Err(why) => {
                     // The alert: what does not go out now goes out at the close, where there is one.
-                    let _ = leg.send(&mut Output { fd: self.output.as_ref(), writable: &mut self.writable });
+                    let _ = leg.send(&mut Output {
+                        fd: self.output.as_ref(),
+                        writable: &mut self.writable,
+                        sent: &mut self.sent,
+                    });
                     return Err(why);
                 }
             }

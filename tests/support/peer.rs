@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::os::unix::net::UnixStream;
+use std::time::Duration;
 
 use rustls::CommonState;
 
@@ -84,6 +85,12 @@ impl Peer {
     #[track_caller]
     pub(crate) fn says(&mut self, bytes: impl AsRef<[u8]>) {
         self.transport.write_all(bytes.as_ref()).and_then(|()| self.transport.flush()).expect("the peer listens");
+    }
+
+    /// Says this again and again, until nobody takes it any more in this time.
+    pub(crate) fn floods(&mut self, line: &TcpStream, patience: Duration) {
+        line.set_write_timeout(Some(patience)).unwrap();
+        while self.transport.write_all(&[b'x'; 65536]).and_then(|()| self.transport.flush()).is_ok() {}
     }
 
     /// Says this to somebody who may be gone.

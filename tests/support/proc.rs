@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom};
 use std::os::fd::OwnedFd;
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
@@ -110,6 +110,11 @@ impl Watch {
     pub(crate) fn new(pid: u32) -> Self {
         let pid = Pid::from_raw(pid.cast_signed()).unwrap();
         Self { process: pidfd_open(pid, PidfdFlags::empty()).unwrap() }
+    }
+
+    /// Whether it does not end meanwhile.
+    pub(crate) fn lives_for(&self, time: Duration) -> bool {
+        !readable(&self.process, time)
     }
 
     #[track_caller]

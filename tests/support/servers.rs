@@ -196,10 +196,13 @@ fn wait_for(port: u16, log: &Log) {
 
 /// A server of this protocol that says yes to everything and knows no TLS.
 pub(crate) fn plain(protocol: &str) -> Listening {
+    behind_tcpserver(&[&path_of("python3"), "-ISc", GREETER, protocol])
+}
+
+/// This prog, which knows no TLS.
+pub(crate) fn behind_tcpserver(prog: &[&str]) -> Listening {
     let tcpserver = ["-1", "-H", "-R", "-l", "localhost", "127.0.0.1", "0"];
-    let mut command = program("tcpserver");
-    command.args(tcpserver).args([&path_of("python3"), "-ISc", GREETER, protocol]);
-    listening(&mut command)
+    listening(program("tcpserver").args(tcpserver).args(prog))
 }
 
 /// A mail server that knows no TLS.

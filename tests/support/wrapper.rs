@@ -10,6 +10,7 @@ use std::os::fd::OwnedFd;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
 use std::process::{Command, Stdio};
+use std::sync::LazyLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -34,12 +35,24 @@ pub(crate) fn from_here(path: &str) -> &str {
     path.strip_prefix(concat!(env!("CARGO_MANIFEST_DIR"), "/")).unwrap_or(path)
 }
 
+/// A program of examples/, which cargo builds for all tests, but not for one.
+pub(crate) fn example(name: &str) -> String {
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.args(["build", "--quiet", "--example", name]).args((!cfg!(debug_assertions)).then_some("--release"));
+    assert!(cargo.status().unwrap().success(), "cargo builds the example");
+    let directory = std::path::Path::new(WRAPPER).parent().unwrap();
+    directory.join("examples").join(name).to_string_lossy().into_owned()
+}
+
+static HASTY: LazyLock<String> = LazyLock::new(|| example("hasty"));
+
 /// What the client hears if TLS cannot be had.
 pub(crate) const NOT_AVAILABLE: &str = "454 4.7.0 TLS not available due to temporary reason\r\n";
 
 /// A wrapper about to be started.
 #[derive(Clone)]
 pub(crate) struct Wrapper {
+    program: String,
     before: Vec<String>,
     options: Vec<OsString>,
     operands: Vec<OsString>,
@@ -79,6 +92,7 @@ impl Wrapper {
     /// No option, no key.
     pub(crate) fn bare(operands: &[&str]) -> Self {
         Self {
+            program: from_here(WRAPPER).to_owned(),
             before: vec![],
             options: vec![],
             operands: operands.iter().map(Into::into).collect(),
@@ -90,6 +104,11 @@ impl Wrapper {
     /// Whoever starts the others, this one is root's, and TLS_UID what the test says: it shows what root gives up.
     pub(crate) fn by_root(self) -> Self {
         Self { starter: Starter::Root, ..self }
+    }
+
+    /// With the shorter limits of examples/hasty.rs.
+    pub(crate) fn hasty(self) -> Self {
+        Self { program: from_here(&HASTY).to_owned(), ..self }
     }
 
     /// Behind these words, which start it.
@@ -144,7 +163,7 @@ impl Wrapper {
 
     /// The command, behind the words that start it.
     pub(crate) fn command(&self, before: &[&str], prog: &[&str]) -> Command {
-        let words: Vec<&OsStr> = before.iter().copied().chain([from_here(WRAPPER)]).map(OsStr::new).collect();
+        let words: Vec<&OsStr> = before.iter().copied().chain([self.program.as_str()]).map(OsStr::new).collect();
         let mut command = Command::new(words[0]);
         command.args(&words[1..]).args(&self.options).arg("--").args(&self.operands).args(prog);
         for name in OWN_VARIABLES {

@@ -1,0 +1,168 @@
+//! Who stands still: a peer for whom bytes wait, and who takes none. It asks no clock and no descriptor; it is told.
+//!
+//! A peer's kernel takes bytes that the peer does not read, until its buffers are full. From then on what shows whether
+//! the peer reads is what the kernel here still holds for it. That costs a system call, so it is looked at now and then,
+//! and only after bytes moved: a session that is idle sleeps.
+
+use std::time::{Duration, Instant};
+
+use super::reactor::Who;
+use crate::config::Limits;
+
+/// How far a peer has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Progress {
+    /// Bytes given to the kernel for it, and whatever else shows that it is alive. It never shrinks.
+    pub(super) moved: u64,
+    /// What the kernel still holds.
+    pub(super) held: u64,
+}
+
+/// Both peers of a session.
+pub(super) struct Stalls {
+    limits: Limits,
+    client: Still,
+    server: Still,
+    /// Nothing more will be said to the client.
+    nothing_more: bool,
+    next: Option<Instant>,
+}
+
+impl Stalls {
+    pub(super) fn new(limits: Limits, now: Instant) -> Self {
+        let still = Still { since: now, seen: Progress::default() };
+        Self { limits, client: still, server: still, nothing_more: false, next: None }
+    }
+
+    /// Bytes moved, so somebody may stand still from now on.
+    pub(super) fn stir(&mut self, now: Instant) {
+        let pause = self.pause();
+        self.next.get_or_insert(now + pause);
+    }
+
+    /// When to look next, unless nothing moves.
+    pub(super) fn next_look(&self) -> Option<Instant> {
+        self.next
+    }
+
+    /// How far those have come for whom bytes wait. If `nothing_more` will be said, a client has less time. Who has
+    /// stood still too long?
+    pub(super) fn look(
+        &mut self,
+        [client, server]: [Option<Progress>; 2],
+        nothing_more: bool,
+        now: Instant,
+    ) -> Option<Who> {
+        self.next = (client.is_some() || server.is_some()).then(|| now + self.pause());
+        let Limits { write_stall, last_words } = self.limits;
+        if nothing_more && !std::mem::replace(&mut self.nothing_more, true) {
+            self.client.since = now;
+        }
+        let patience = if nothing_more { last_words } else { write_stall };
+        let (client, server) = (self.client.look(client, now), self.server.look(server, now));
+        match (client >= patience, server >= write_stall) {
+            (true, _) => Some(Who::Client),
+            (false, true) => Some(Who::Server),
+            (false, false) => None,
+        }
+    }
+
+    /// How far a limit may be overstepped.
+    fn pause(&self) -> Duration {
+        self.limits.last_words / LOOKS
+    }
+}
+
+/// One peer.
+#[derive(Clone, Copy)]
+struct Still {
+    since: Instant,
+    seen: Progress,
+}
+
+impl Still {
+    /// How long it has taken nothing, as far as is known.
+    fn look(&mut self, progress: Option<Progress>, now: Instant) -> Duration {
+        let seen = progress.unwrap_or_default();
+        if progress.is_none() || seen.moved != self.seen.moved || seen.held < self.seen.held {
+            self.since = now;
+        }
+        self.seen = seen;
+        now.saturating_duration_since(self.since)
+    }
+}
+
+/// How often within the shortest limit.
+const LOOKS: u32 = 10;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    /// Looks each second at a client and a server for whom bytes wait, and returns who stood still, and when.
+    fn watch(seconds: u64, nothing_more: bool, progress: impl Fn(u64) -> [Option<Progress>; 2]) -> Option<(Who, u64)> {
+        let began = Instant::now();
+        let mut stalls = Stalls::new(Limits::default(), began);
+        (0..=seconds).find_map(|second| {
+            let who = stalls.look(progress(second), nothing_more, began + SECOND * second as u32)?;
+            Some((who, second))
+        })
+    }
+
+    fn at(moved: u64, held: u64) -> Option<Progress> {
+        Some(Progress { moved, held })
+    }
+
+    #[test]
+    fn who_takes_nothing_meets_the_limit_and_not_before() {
+        assert_eq!(watch(299, false, |_| [at(1000, 1000), None]), None);
+        assert_eq!(watch(900, false, |_| [at(1000, 1000), None]), Some((Who::Client, 300)));
+        assert_eq!(watch(900, false, |_| [None, at(1000, 1000)]), Some((Who::Server, 300)));
+        assert_eq!(watch(900, false, |_| [at(1000, 1000), at(1000, 1000)]), Some((Who::Client, 300)));
+    }
+
+    #[test]
+    fn whoever_takes_a_little_has_as_long_again() {
+        let drips = |second: u64| second.min(600) / 299;
+        let of_the_kernel = watch(1000, false, |second| [at(1000, 1000 - drips(second)), None]);
+        let of_ours = watch(1000, false, |second| [at(1000 + drips(second), 1000), None]);
+        assert_eq!(of_the_kernel, Some((Who::Client, 598 + 300)));
+        assert_eq!(of_ours, of_the_kernel);
+    }
+
+    #[test]
+    fn for_whom_nothing_waits_is_idle() {
+        assert_eq!(watch(900, false, |_| [None, None]), None);
+        assert_eq!(watch(900, false, |second| [at(1000, 1000).filter(|_| second % 299 != 0), None]), None);
+    }
+
+    #[test]
+    fn for_the_last_words_a_client_has_less_time_but_all_of_it() {
+        let began = Instant::now();
+        let mut stalls = Stalls::new(Limits::default(), began);
+        let mut look = |second, nothing_more| stalls.look([at(1, 1), None], nothing_more, began + SECOND * second);
+        assert_eq!(look(0, false), None);
+        for (second, expected) in [(200, None), (229, None), (230, Some(Who::Client))] {
+            assert_eq!(look(second, true), expected, "{second}");
+        }
+        assert_eq!(watch(29, true, |_| [at(1000, 1000), None]), None);
+        assert_eq!(watch(900, true, |_| [at(1000, 1000), None]), Some((Who::Client, 30)));
+        assert_eq!(watch(900, true, |_| [None, at(1000, 1000)]), Some((Who::Server, 300)));
+    }
+
+    #[test]
+    fn nobody_is_looked_at_while_nothing_moves() {
+        let now = Instant::now();
+        let mut stalls = Stalls::new(Limits::default(), now);
+        assert_eq!(stalls.next_look(), None);
+        stalls.stir(now);
+        stalls.stir(now + SECOND);
+        assert_eq!(stalls.next_look(), Some(now + SECOND * 3));
+        stalls.look([at(1, 1), None], false, now + SECOND * 3);
+        assert_eq!(stalls.next_look(), Some(now + SECOND * 6));
+        stalls.look([None, None], false, now + SECOND * 6);
+        assert_eq!(stalls.next_look(), None);
+    }
+}

@@ -1,0 +1,204 @@
+//! Who does not read holds nothing for ever: the client, prog and the backend, in plaintext and inside TLS. Nor does a
+//! prog that has ended. With the limits of examples/hasty.rs, which are seconds.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that fails panics")]
+#![allow(clippy::print_stdout, reason = "the table is worth reading")]
+
+mod support;
+
+use std::io::Read;
+use std::net::Shutdown;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::process::Stdio;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::net::sockopt::set_socket_send_buffer_size;
+use support::certificates::Site;
+use support::program::{Running, path_of};
+use support::servers::{Listening, behind_tcpserver, stunnel};
+use support::wrapper::{Session, Wrapper};
+use support::{PATIENCE, proc, tls};
+
+/// Those of examples/hasty.rs.
+const WRITE_STALL: Duration = Duration::from_secs(3);
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// Who takes nothing for so long takes no more.
+const BLOCKED: Duration = Duration::from_millis(500);
+
+/// The server, whose argument says what it does at MAIL.
+const SERVER: &str = "tests/stalls/server.py";
+
+/// What is between client and server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    Plaintext,
+    Inside,
+    Connect,
+    Backend,
+}
+
+#[test]
+fn nobody_who_does_not_read_and_no_prog_that_has_ended_holds_a_session_for_ever() {
+    let site = Site::new();
+    let rows: Vec<Vec<&str>> = OUTCOMES.lines().map(|row| row.split_whitespace().collect()).collect();
+    let found = thread::scope(|scope| {
+        let site = &site;
+        let begin = |row: &Vec<&'static str>| {
+            let (way, fault) = (way(row[0]), row[1]);
+            scope.spawn(move || outcome(site, way, fault))
+        };
+        let running: Vec<_> = rows.iter().map(begin).collect();
+        running.into_iter().map(|row| row.join().unwrap() + "\n").collect::<String>()
+    });
+    println!("{:<10} {:<12} {:<12} {:<7} says\n{found}", "way", "the server", "ends by", "status");
+    assert_eq!(found, OUTCOMES);
+}
+
+#[test]
+fn who_reads_a_little_now_and_then_is_waited_for() {
+    let site = &Site::new();
+    thread::scope(|scope| {
+        for way in [Way::Plaintext, Way::Inside] {
+            scope.spawn(move || slow_client(site, way));
+            scope.spawn(move || slow_server(site, way));
+        }
+    });
+}
+
+/// So little that the kernel here takes nothing more meanwhile.
+fn slow_client(site: &Site, way: Way) {
+    let mut session = start(site, way, "flood").0;
+    session.client.says("MAIL FROM:<>\r\n");
+    let reader = proc::session_of(session.wrapper.pid());
+    proc::until(|| proc::is_asleep(reader));
+    let began = Instant::now();
+    while began.elapsed() < WRITE_STALL * 3 {
+        session.client.read_exact(&mut [0; 65536]).expect("it goes on");
+        thread::sleep(WRITE_STALL / 10);
+    }
+    assert!(proc::Watch::new(session.wrapper.pid()).lives_for(Duration::ZERO), "it was waited for");
+}
+
+fn slow_server(site: &Site, way: Way) {
+    let mut session = start(site, way, "slow").0;
+    session.client.says("MAIL FROM:<>\r\n");
+    let Session { client, line, wrapper, .. } = &mut session;
+    thread::scope(|scope| {
+        scope.spawn(|| client.floods(line, PATIENCE));
+        assert!(proc::Watch::new(wrapper.pid()).lives_for(WRITE_STALL * 3), "it was listened to");
+        line.shutdown(Shutdown::Both).unwrap();
+    });
+}
+
+#[test]
+fn a_server_that_works_and_does_not_read_meanwhile_is_waited_for() {
+    let site = Site::new();
+    let mut session = start(&site, Way::Plaintext, "busy").0;
+    session.client.says("MAIL FROM:<>\r\nRSET\r\n");
+    session.client.hears("250 done\r\n");
+    session.client.hears_end();
+    assert_eq!(session.end().status, 7);
+}
+
+#[test]
+fn a_client_that_does_not_read_is_not_waited_for_because_it_speaks() {
+    let site = Site::new();
+    let mut session = start(&site, Way::Plaintext, "flood").0;
+    session.client.says("MAIL FROM:<>\r\n");
+    session.unshare();
+    let mut line = session.line.try_clone().unwrap();
+    let began = Instant::now();
+    while std::io::Write::write_all(&mut line, b"x").is_ok() {
+        assert!(began.elapsed() < PATIENCE);
+        thread::sleep(WRITE_STALL / 10);
+    }
+    assert_eq!(session.end().status, 99);
+}
+
+#[test]
+fn a_client_that_does_not_read_the_dialogue_is_not_waited_for() {
+    let site = Site::new();
+    let (client, shared) = UnixStream::pair().unwrap();
+    set_socket_send_buffer_size(&shared, 1).unwrap();
+    let greets = "for i in 1 2 3 4 5 6 7 8; do printf '220-%01000d\\r\\n' $i; done; read -r line";
+    let mut command = Wrapper::respawn(&site).hasty().command(&[], &["/bin/sh", "-c", greets]);
+    command.stdin(Stdio::from(OwnedFd::from(shared.try_clone().unwrap()))).stdout(Stdio::from(OwnedFd::from(shared)));
+    let mut wrapper = Running::start(&mut command);
+    let began = Instant::now();
+    assert_eq!(wrapper.wait(), 99);
+    assert!(began.elapsed() >= WRITE_STALL);
+    assert!(wrapper.log.whole().contains("reads nothing of what it is told"));
+    drop(client);
+}
+
+fn outcome(site: &Site, way: Way, fault: &str) -> String {
+    let (mut session, _server) = start(site, way, fault);
+    let keeper = session.wrapper.pid();
+    let client = session.client_name();
+    session.unshare();
+    let began = Instant::now();
+    session.client.says("MAIL FROM:<>\r\n");
+    if fault == "deaf" {
+        let line = session.line.try_clone().unwrap();
+        session.client.floods(&line, BLOCKED);
+    }
+    let status = session.wrapper.wait();
+    let limit = if began.elapsed() >= WRITE_STALL { "WRITE_STALL" } else { "LAST_WORDS" };
+    assert!(began.elapsed() >= LAST_WORDS);
+    proc::until(|| proc::group(keeper).is_empty());
+    let log = session.wrapper.log.whole().replace(&client, "CLIENT");
+    let says: Vec<&str> = log.lines().filter_map(|line| line.strip_prefix("starttls-wrapper: ")).collect();
+    let row = format!("{:<10} {fault:<12} {limit:<12} {status:<7} {}", format!("{way:?}"), says.join("; "));
+    row.trim_end().to_owned()
+}
+
+/// A session whose client has said EHLO, and what serves it besides.
+fn start(site: &Site, way: Way, fault: &str) -> (Session, Option<Listening>) {
+    let server = [&path_of("python3"), "-IS", SERVER, fault];
+    let (listening, wrapper, prog) = match way {
+        Way::Plaintext | Way::Inside => (None, Wrapper::respawn(site), &server[..]),
+        Way::Connect => {
+            let listening = behind_tcpserver(&server);
+            let address = format!("127.0.0.1:{}", listening.port);
+            (Some(listening), Wrapper::respawn(site).option("--connect").option(address), &[][..])
+        }
+        Way::Backend => {
+            let listening = stunnel(site, &server);
+            let port = listening.port;
+            (Some(listening), Wrapper::backend(site, port), &server[..])
+        }
+    };
+    let mut session = wrapper.hasty().start_prog(prog);
+    session.client.hears("220 mx ESMTP\r\n");
+    session.client.says("EHLO laptop\r\n");
+    session.client.hears("250-mx\r\n250 STARTTLS\r\n");
+    if matches!(way, Way::Inside | Way::Backend) {
+        session.starttls(&tls::Client::new(site));
+        session.client.says("EHLO laptop\r\n");
+        session.client.hears("250 mx\r\n");
+    }
+    (session, listening)
+}
+
+fn way(name: &str) -> Way {
+    let ways = [Way::Plaintext, Way::Inside, Way::Connect, Way::Backend];
+    ways.into_iter().find(|way| format!("{way:?}") == name).unwrap()
+}
+
+/// What is expected, as the test prints it.
+const OUTCOMES: &str = "\
+Plaintext  flood        WRITE_STALL  99      warning: CLIENT: the client reads nothing of what it is told
+Plaintext  fill         LAST_WORDS   7
+Plaintext  leave_child  LAST_WORDS   7
+Inside     flood        WRITE_STALL  99      warning: CLIENT: the client reads nothing of what it is told
+Inside     fill         LAST_WORDS   7
+Inside     leave_child  LAST_WORDS   7
+Connect    flood        WRITE_STALL  99      warning: CLIENT: the client reads nothing of what it is told
+Connect    fill         WRITE_STALL  99      warning: CLIENT: the client reads nothing of what it is told
+Connect    deaf         WRITE_STALL  99      warning: CLIENT: the server reads nothing of what it is told
+Backend    flood        WRITE_STALL  99      warning: CLIENT: the client reads nothing of what it is told
+Backend    deaf         WRITE_STALL  99      warning: CLIENT: the server reads nothing of what it is told
+";
