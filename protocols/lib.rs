@@ -126,7 +126,9 @@ pub trait Snooper {
         out.extend_from_slice(line);
     }
 
-    /// How far the unit goes that the client's bytes begin with: a line, or what the protocol has in its place.
+    /// How far the unit goes that the client's bytes begin with: a line, or what the protocol has in its place. With
+    /// `--require-tls` it is no longer than the protocol allows: a server that takes so much at once, and takes the rest
+    /// for the next command, would hear what was refused.
     fn client_unit(&self, bytes: &[u8]) -> Unit {
         line::unit(bytes, line::MAX_LINE)
     }
@@ -234,7 +236,7 @@ pub enum Sentence {
     AlreadyActive,
     /// Only opening words are allowed before TLS.
     Refused,
-    /// The line exceeds [`line::MAX_LINE`]; the session ends.
+    /// The line is longer than it may be; the session ends.
     LineTooLong,
     /// The server that should serve the client cannot: inside TLS, before its greeting, or once too often; the session
     /// ends.

@@ -3,10 +3,11 @@
 //! A line ends at every LF, as the wrapped servers take it: 21 of 22 measured servers end a command at a bare LF.
 //! What a line means is none of this file's business.
 
+use crate::Policy;
 use crate::unit::Unit;
 
-/// The longest line, its LF included, in bytes. RFC 2683 section 3.2.1.5 asks IMAP servers for 8,000 and more;
-/// SMTP (RFC 5321 section 4.5.3.1.4), POP3 (RFC 2449 section 4) and NNTP (RFC 3977 section 3.1) ask for 512 at most.
+/// The longest line, its LF included, in bytes. RFC 2683 section 3.2.1.5 asks IMAP servers for 8,000 and more; the other
+/// protocols ask for less, but many servers take more.
 pub const MAX_LINE: usize = 8192;
 
 /// How far the line goes that some bytes begin with, if it may have so many bytes, its LF included.
@@ -16,6 +17,11 @@ pub fn unit(bytes: &[u8], limit: usize) -> Unit {
         None if bytes.len() < limit => Unit::Partial(limit - bytes.len()),
         _ => Unit::TooLong,
     }
+}
+
+/// The same for a line of the client, where the protocol allows so many bytes and `--require-tls` no more.
+pub(crate) fn client_unit(bytes: &[u8], policy: Policy, allowed: usize) -> Unit {
+    unit(bytes, if policy.strict { allowed } else { MAX_LINE })
 }
 
 /// The line without its LF or CRLF; `None` if it holds a NUL, or a CR elsewhere: servers differ in what they see

@@ -3,8 +3,9 @@
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
-use crate::line::{after_word, text, without_end};
+use crate::line::{after_word, client_unit, text, without_end};
 use crate::tail::Tail;
+use crate::unit::Unit;
 use crate::{Class, Effect, First, Greeting, Offer, Policy, Protocol, Reply, Sentence, Snooper, Verdict, switch};
 
 /// The row of NNTP.
@@ -86,6 +87,10 @@ impl Snooper for Nntp {
             out.extend_from_slice(line);
         }
         if self.in_list { Reply::More } else { Reply::Done(Class(class)) }
+    }
+
+    fn client_unit(&self, bytes: &[u8]) -> Unit {
+        client_unit(bytes, self.policy, MAX_NNTP_LINE)
     }
 
     fn unasked(&mut self, line: &[u8], out: &mut Vec<u8>) {
@@ -172,3 +177,6 @@ fn snooper(policy: Policy) -> Box<dyn Snooper> {
     let (tail, reply) = (Tail::new(policy), Expected::Line);
     Box::new(Nntp { policy, server_offers: false, tail, posts: false, reader: false, reply, in_list: false })
 }
+
+/// The longest command line of NNTP, its CRLF included (RFC 3977 section 3.1).
+const MAX_NNTP_LINE: usize = 512;

@@ -3,8 +3,9 @@
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
-use crate::line::{after_word, text, without_end};
+use crate::line::{after_word, client_unit, text, without_end};
 use crate::tail::Tail;
+use crate::unit::Unit;
 use crate::{Class, Effect, First, Greeting, Offer, Policy, Protocol, Reply, Sentence, Snooper, Verdict, switch};
 
 /// The row of POP3.
@@ -84,6 +85,10 @@ impl Snooper for Pop3 {
             out.extend_from_slice(line);
         }
         if self.in_list { Reply::More } else { Reply::Done(Class(class)) }
+    }
+
+    fn client_unit(&self, bytes: &[u8]) -> Unit {
+        client_unit(bytes, self.policy, MAX_POP3_LINE)
     }
 
     fn unasked(&mut self, line: &[u8], out: &mut Vec<u8>) {
@@ -184,6 +189,9 @@ fn snooper(policy: Policy) -> Box<dyn Snooper> {
     let tail = Tail::new(policy);
     Box::new(Pop3 { policy, server_offers: false, tail, reply: Expected::Line, in_list: false })
 }
+
+/// The longest command line of POP3, its CRLF included (RFC 2449 section 4).
+const MAX_POP3_LINE: usize = 255;
 
 #[cfg(test)]
 mod tests {

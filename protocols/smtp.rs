@@ -3,8 +3,9 @@
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
-use crate::line::{after_word, is_blank, text, without_end, word};
+use crate::line::{after_word, client_unit, is_blank, text, without_end, word};
 use crate::tail::Tail;
+use crate::unit::Unit;
 use crate::{Class, Effect, First, Greeting, Offer, Policy, Protocol, Reply, Sentence, Snooper, Verdict, switch};
 
 /// The row of SMTP. Its greeting is LMTP's as well, and the words of both are understood.
@@ -103,6 +104,10 @@ impl Snooper for Smtp {
             self.finish_capabilities(out);
         }
         Reply::Done(Class(line.first().copied().unwrap_or_default()))
+    }
+
+    fn client_unit(&self, bytes: &[u8]) -> Unit {
+        client_unit(bytes, self.policy, MAX_SMTP_LINE)
     }
 
     fn unasked(&mut self, line: &[u8], out: &mut Vec<u8>) {
@@ -211,3 +216,6 @@ fn offers_auth(keyword: &[u8]) -> bool {
 
 /// Opening words besides EHLO, HELO, LHLO, NOOP and QUIT; not under `--require-tls` (RFC 3207 section 4).
 const LENIENT: &[&[u8]] = &[b"RSET", b"HELP", b"VRFY", b"EXPN"];
+
+/// The longest command line of SMTP, its CRLF included (RFC 5321 section 4.5.3.1.4).
+const MAX_SMTP_LINE: usize = 512;

@@ -181,34 +181,48 @@ fn noop(length: usize) -> String {
 fn a_client_line_may_be_as_long_as_the_limit() {
     for length in [MAX_LINE - 1, MAX_LINE] {
         let noop = noop(length);
-        for options in ["--- options: -r", ""] {
-            let reports = play_text(&format!(
-                "{options}\nS: 220 mx\nC: {noop}\nS: 250 ok\nC: STARTTLS\nc: 503 5.5.1 EHLO first\n"
-            ));
+        let reports = play_text(&format!("S: 220 mx\nC: {noop}\nS: 250 ok\nC: STARTTLS\nc: 503 5.5.1 EHLO first\n"));
+        expect_all(&reports, |report| report.outcome, &None);
+    }
+}
+
+/// A server that takes no more at once would take the rest for the next command.
+#[test]
+fn with_require_tls_a_client_line_may_be_as_long_as_its_protocol_allows() {
+    let list = "S: \"SASL\" \"\"\nc-\nS: OK\nc: \"STARTTLS\"\nc: \"SASL\" \"\"\nc: OK";
+    for (greeting, word, reply, sentence, limit) in [
+        ("S: 220 mx", "NOOP ", "250 ok", "500 5.5.2 Line too long", 512),
+        ("--- options: -p lmtp\nS: 220 mx", "NOOP ", "250 ok", "500 5.5.2 Line too long", 512),
+        ("S: +OK", "NOOP ", "+OK", "-ERR Line too long", 255),
+        ("S: 200", "DATE ", "111 now", "501 Line too long", 512),
+        ("S: * OK", "a NOOP ", "a OK", "* BYE Line too long", MAX_LINE),
+        (list, "NOOP ", "OK", "BYE \"Line too long\"", MAX_LINE),
+    ] {
+        let said = |length: usize| format!("{word}{}", "x".repeat(length - word.len() - 2));
+        let begin = format!("--- options: -r\n{greeting}\n");
+        for length in [limit - 1, limit] {
+            let reports = play_text(&format!("{begin}C: {}\nS: {reply}\n", said(length)));
             expect_all(&reports, |report| report.outcome, &None);
         }
+        let reports = play_text(&format!("{begin}C: {}\nc: {sentence}\n--- closed\n", said(limit + 1)));
+        expect_all(&reports, |report| report.outcome, &Some(Outcome::Refused));
+        let reports = play_text(&format!("{begin}C> {}\nc: {sentence}\n--- closed\n", "x".repeat(limit)));
+        expect_all(&reports, |report| report.outcome, &Some(Outcome::Refused));
     }
+}
+
+#[test]
+fn inside_tls_require_tls_allows_what_the_server_takes() {
+    let noop = noop(MAX_LINE);
+    play_text(&format!(
+        "--- options: -r\n{SWITCH}C: {noop}\nS: 250 ok\nC: STARTTLS\nc: 503 5.5.1 TLS already active\n"
+    ));
 }
 
 #[test]
 fn a_longer_client_line_ends_the_snooping() {
     let noop = noop(MAX_LINE + 1);
     play_text(&format!("S: 220 mx\nC: {noop}\nS: 250 ok\nC: STARTTLS\nS: 502 what\n"));
-}
-
-#[test]
-fn a_longer_client_line_ends_a_session_that_requires_tls() {
-    let long = "x".repeat(MAX_LINE + 1);
-    for (greeting, sentence) in [
-        ("S: 220 mx", "500 5.5.2 Line too long"),
-        ("S: +OK", "-ERR Line too long"),
-        ("S: * OK", "* BYE Line too long"),
-        ("S: \"SASL\" \"\"\nc-\nS: OK\nc: \"STARTTLS\"\nc: \"SASL\" \"\"\nc: OK", "BYE \"Line too long\""),
-        ("S: 200", "501 Line too long"),
-    ] {
-        let reports = play_text(&format!("--- options: -r\n{greeting}\nC> {long}\nc: {sentence}\n--- closed\n"));
-        expect_all(&reports, |report| report.outcome, &Some(Outcome::Refused));
-    }
 }
 
 #[test]

@@ -150,15 +150,47 @@ fn a_line_that_servers_would_cut_otherwise_ends_the_session() {
     }
 }
 
+/// What a line has more than the protocol allows may be the next command for a server that takes no more at once.
 #[test]
-fn a_line_that_is_too_long_ends_the_session() {
+fn a_line_is_as_long_as_its_protocol_allows_and_a_longer_one_ends_the_session() {
     let site = Site::new();
-    let mut session = Wrapper::respawn(&site).option("-r").start();
-    let mut server = session.opening();
-    session.client.says(format!("NOOP {}\r\n", "x".repeat(10_000)));
-    session.client.hears("500 5.5.2 Line too long\r\n");
-    session.client.hears_end();
-    server.hears_end();
+    for (protocol, greeting, word, reply, too_long, limit) in [
+        ("auto", "220 mx\r\n", "NOOP ", "250 ok\r\n", "500 5.5.2 Line too long\r\n", 512),
+        ("lmtp", "220 mx\r\n", "NOOP ", "250 ok\r\n", "500 5.5.2 Line too long\r\n", 512),
+        ("auto", "+OK\r\n", "NOOP ", "+OK\r\n", "-ERR Line too long\r\n", 255),
+        ("auto", "200 hi\r\n", "DATE ", "111 now\r\n", "501 Line too long\r\n", 512),
+        ("auto", "* OK\r\n", "a NOOP ", "a OK\r\n", "* BYE Line too long\r\n", 8192),
+    ] {
+        let mut session = Wrapper::respawn(&site).options(&["-r", "-p", protocol]).start();
+        let mut server = session.server();
+        server.says(greeting);
+        session.client.hears(greeting);
+        let line = |length: usize| format!("{word}{}\r\n", "x".repeat(length - word.len() - 2));
+        for length in [limit - 1, limit] {
+            session.client.says(line(length));
+            server.hears(line(length));
+            server.says(reply);
+            session.client.hears(reply);
+        }
+        session.client.says(line(limit + 1));
+        session.client.hears(too_long);
+        session.client.hears_end();
+        server.hears_end();
+    }
+}
+
+/// No byte of it reaches the server, whether its end comes or not.
+#[test]
+fn a_line_without_end_ends_the_session() {
+    let site = Site::new();
+    for length in [512, 10_000] {
+        let mut session = Wrapper::respawn(&site).option("-r").start();
+        let mut server = session.opening();
+        session.client.says(format!("NOOP {}", "x".repeat(length - 5)));
+        session.client.hears("500 5.5.2 Line too long\r\n");
+        session.client.hears_end();
+        server.hears_end();
+    }
 }
 
 #[test]
