@@ -161,21 +161,23 @@ fn a_line_is_as_long_as_its_protocol_allows_and_a_longer_one_ends_the_session() 
         ("auto", "200 hi\r\n", "DATE ", "111 now\r\n", "501 Line too long\r\n", 512),
         ("auto", "* OK\r\n", "a NOOP ", "a OK\r\n", "* BYE Line too long\r\n", 8192),
     ] {
-        let mut session = Wrapper::respawn(&site).options(&["-r", "-p", protocol]).start();
-        let mut server = session.server();
-        server.says(greeting);
-        session.client.hears(greeting);
-        let line = |length: usize| format!("{word}{}\r\n", "x".repeat(length - word.len() - 2));
-        for length in [limit - 1, limit] {
-            session.client.says(line(length));
-            server.hears(line(length));
-            server.says(reply);
-            session.client.hears(reply);
+        for length in [limit - 1, limit, limit + 1] {
+            let mut session = Wrapper::respawn(&site).options(&["-r", "-p", protocol]).start();
+            let mut server = session.server();
+            server.says(greeting);
+            session.client.hears(greeting);
+            let line = format!("{word}{}\r\n", "x".repeat(length - word.len() - 2));
+            session.client.says(&line);
+            if length <= limit {
+                server.hears(&line);
+                server.says(reply);
+                session.client.hears(reply);
+            } else {
+                session.client.hears(too_long);
+                session.client.hears_end();
+                server.hears_end();
+            }
         }
-        session.client.says(line(limit + 1));
-        session.client.hears(too_long);
-        session.client.hears_end();
-        server.hears_end();
     }
 }
 
