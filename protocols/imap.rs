@@ -14,8 +14,12 @@ pub(crate) const IMAP: Protocol = Protocol {
     first: First::Server(greets),
     alpn: &[b"imap"],
     way_to_tls: &[b"1 STARTTLS\r\n"],
+    visit: VISIT,
     snooper,
 };
+
+/// A server that takes a PROXY header of version 1 for a command answers it with the first of these tags.
+const VISIT: &[&[u8]] = &[b"PROXY NOOP\r\n", b"1 LOGOUT\r\n"];
 
 /// What the dialogue has shown of one server.
 struct Imap {

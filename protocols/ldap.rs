@@ -22,6 +22,7 @@ pub(crate) const LDAP: Protocol = Protocol {
     first: First::Client,
     alpn: &[b"ldap"],
     way_to_tls: &[b"\x30\x1d\x02\x01\x01\x77\x18\x80\x161.3.6.1.4.1.1466.20037"],
+    visit: &[],
     snooper,
 };
 

@@ -44,6 +44,9 @@ pub struct Protocol {
     /// What a client says, after the greeting if there is one, on its way to TLS: each line waits for the whole reply to the one before,
     /// and the last one asks for TLS.
     pub way_to_tls: &'static [&'static [u8]],
+    /// What a client says that only looks in: every server says yes to each, and the last one ends the session. Nothing
+    /// where not every server does.
+    pub visit: &'static [&'static [u8]],
     /// A snooper for one server, from its greeting on. It knows nothing yet.
     pub snooper: fn(Policy) -> Box<dyn Snooper>,
 }

@@ -9,8 +9,14 @@ use crate::unit::Unit;
 use crate::{Class, Effect, First, Greeting, Offer, Policy, Protocol, Reply, Sentence, Snooper, Verdict, switch};
 
 /// The row of NNTP.
-pub(crate) const NNTP: Protocol =
-    Protocol { name: "nntp", first: First::Server(greets), alpn: &[b"nntp"], way_to_tls: &[b"STARTTLS\r\n"], snooper };
+pub(crate) const NNTP: Protocol = Protocol {
+    name: "nntp",
+    first: First::Server(greets),
+    alpn: &[b"nntp"],
+    way_to_tls: &[b"STARTTLS\r\n"],
+    visit: &[b"QUIT\r\n"],
+    snooper,
+};
 
 /// What the dialogue has shown of one server.
 struct Nntp {

@@ -9,8 +9,14 @@ use crate::unit::Unit;
 use crate::{Class, Effect, First, Greeting, Offer, Policy, Protocol, Reply, Sentence, Snooper, Verdict, switch};
 
 /// The row of POP3.
-pub(crate) const POP3: Protocol =
-    Protocol { name: "pop3", first: First::Server(greets), alpn: &[b"pop3"], way_to_tls: &[b"STLS\r\n"], snooper };
+pub(crate) const POP3: Protocol = Protocol {
+    name: "pop3",
+    first: First::Server(greets),
+    alpn: &[b"pop3"],
+    way_to_tls: &[b"STLS\r\n"],
+    visit: &[b"QUIT\r\n"],
+    snooper,
+};
 
 /// What the dialogue has shown of one server.
 struct Pop3 {

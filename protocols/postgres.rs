@@ -16,6 +16,7 @@ pub(crate) const POSTGRES: Protocol = Protocol {
     first: First::ClientOrTls,
     alpn: &[b"postgresql"],
     way_to_tls: &[b"\0\0\0\x08\x04\xd2\x16\x2f"],
+    visit: &[],
     snooper,
 };
 

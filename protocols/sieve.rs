@@ -14,6 +14,7 @@ pub(crate) const SIEVE: Protocol = Protocol {
     first: First::Server(greets),
     alpn: &[b"managesieve"],
     way_to_tls: &[b"STARTTLS\r\n"],
+    visit: &[b"LOGOUT\r\n"],
     snooper,
 };
 

@@ -14,6 +14,7 @@ pub(crate) const SMTP: Protocol = Protocol {
     first: First::Server(greets),
     alpn: &[b"smtp", b"esmtp", b"submission"],
     way_to_tls: &[b"EHLO localhost\r\n", b"STARTTLS\r\n"],
+    visit: &[b"EHLO localhost\r\n", b"QUIT\r\n"],
     snooper,
 };
 
@@ -23,6 +24,7 @@ pub(crate) const LMTP: Protocol = Protocol {
     first: First::Server(|_| false),
     alpn: &[b"lmtp", b"smtp", b"esmtp"],
     way_to_tls: &[b"LHLO localhost\r\n", b"STARTTLS\r\n"],
+    visit: &[b"LHLO localhost\r\n", b"QUIT\r\n"],
     snooper,
 };
 

@@ -1,27 +1,24 @@
 //! `--check`: whether a configuration would serve, without a client. One line for each thing that can be wrong.
 //!
 //! What can be read is read; whether prog runs, greets and is granted TLS is found out by a real session of this very
-//! program, with a client that asks for TLS and leaves. That includes the TLS server at host and port.
+//! program, with a client that asks for TLS, looks in, and leaves. That includes the TLS server at host and port.
 
 use std::ffi::OsString;
 use std::fmt::Display;
-use std::io::{self, Read, Write};
-use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixStream;
-use std::process::{Command, Stdio};
-use std::time::{Duration, SystemTime};
-
-use starttls_protocols::PROTOCOLS;
+use std::io::{self, Write};
+use std::time::SystemTime;
 
 use crate::config::{Config, Inside};
 use crate::keys::{self, Files};
-use crate::message::{self, Error, Log, Quoted};
+use crate::message::{Error, Log};
 use crate::sandbox::{Demand, Walls};
 use crate::tls::{CertificateDer, DistinguishedNames, Validity};
-use starttls_protocols::session::{Approach, Refusal, Step};
 
-/// How long the tried session may be silent: longer than a backend is waited for.
-const PATIENCE: Duration = Duration::from_secs(30);
+mod trial;
+mod visitor;
+
+use trial::try_session;
+use visitor::goes_in;
 
 /// Checks everything and says so on standard output; a session is tried with these arguments. Returns the exit status:
 /// zero, or that of the first failure.
@@ -47,7 +44,7 @@ pub fn check(config: &Config, arguments: &[OsString], log: &Log) -> Result<u8, E
             list.tell("trust anchors for the backend", keys::anchors(backend.anchors.as_deref()).map(count))?;
         }
     }
-    if !config.implicit {
+    if !config.implicit || goes_in(config) {
         list.tell("a session that asks for TLS", try_session(config, arguments))?;
     }
     // The last thing, as it cannot be undone.
@@ -104,61 +101,4 @@ fn identity(files: &Files) -> Result<Option<String>, Error> {
     }
     let until = chain.first().and_then(|leaf| Validity::of(leaf)).map(|validity| format!("until {}", validity.until));
     Ok(until)
-}
-
-/// Runs this program once more, as a client that asks for TLS and leaves when it is granted.
-fn try_session(config: &Config, arguments: &[OsString]) -> Result<Option<String>, Error> {
-    let attempt = || Error::system("try a session");
-    let (mut client, wrapper) = UnixStream::pair().map_err(attempt())?;
-    client.set_read_timeout(Some(PATIENCE)).map_err(attempt())?;
-    let input = OwnedFd::from(wrapper.try_clone().map_err(attempt())?);
-    let program = std::env::current_exe().map_err(attempt())?;
-    let mut command = Command::new(program);
-    command.args(arguments).stdin(input).stdout(OwnedFd::from(wrapper)).stderr(Stdio::piped());
-    let session = command.spawn().map_err(attempt())?;
-    drop(command);
-    let granted = ask_for_tls(config, &mut client);
-    drop(client);
-    let told = session.wait_with_output().map_err(attempt())?.stderr;
-    granted.map(Some).map_err(|why| {
-        message::pass_on(&told);
-        Error::TlsConfig(format!("{why}; standard error tells more"))
-    })
-}
-
-/// Goes the way to STARTTLS up to the go-ahead. Returns what there is to say of it.
-fn ask_for_tls(config: &Config, stream: &mut UnixStream) -> Result<String, String> {
-    if config.accept_proxy {
-        stream.write_all(b"PROXY UNKNOWN\r\n").map_err(|why| why.to_string())?;
-    }
-    let mut heard = Vec::new();
-    let protocol = match config.protocol {
-        Some(protocol) => protocol,
-        None => {
-            heard = hear(stream)?;
-            let known = PROTOCOLS.iter().copied().find(|protocol| protocol.is_greeted_by(&heard));
-            known.ok_or_else(|| format!("unknown greeting: {}", Quoted(&heard)))?
-        }
-    };
-    let mut approach = Approach::new(protocol);
-    let mut step = if heard.is_empty() { approach.begin() } else { approach.hears(&heard) };
-    loop {
-        match step {
-            Step::Hear => {}
-            Step::Say(unit) => stream.write_all(unit).map_err(|why| why.to_string())?,
-            Step::BeginTls => return Ok(format!("granted, {}", protocol.name)),
-            Step::TurnBack(Refusal::NotOffered(unit) | Refusal::Greeting(unit)) => {
-                return Err(format!("it said {}", Quoted(&unit)));
-            }
-            Step::TurnBack(_) => return Err("it said what no server says".into()),
-        }
-        step = approach.hears(&hear(stream)?);
-    }
-}
-
-fn hear(stream: &mut UnixStream) -> Result<Vec<u8>, &'static str> {
-    let mut buffer = vec![0; 4096];
-    let count = stream.read(&mut buffer).map_err(|_| "it is silent")?;
-    buffer.truncate(count);
-    if buffer.is_empty() { Err("it closed the connection") } else { Ok(buffer) }
 }

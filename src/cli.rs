@@ -32,7 +32,7 @@ pub enum Invocation {
     Version,
     /// A session.
     Run(Box<Config>),
-    /// `--check`: would there be one, with these arguments?
+    /// `--check`: would there be one, with these arguments and a PROXY header as the configuration has it?
     Check(Box<Config>, Vec<OsString>),
 }
 
@@ -61,22 +61,24 @@ pub fn parse(
                 break;
             }
         };
-        if option == "--check" {
-            check = true;
-            leave_out(&mut words, parser.raw_args().map_err(usage)?.as_slice().len());
-            continue;
+        match option.as_str() {
+            "--check" => check = true,
+            _ => options.take(&option, &mut Argument { option: &option, parser: &mut parser })?,
         }
-        options.take(&option, &mut Argument { option: &option, parser: &mut parser })?;
+        if OF_A_CHECK.contains(&option.as_str()) {
+            leave_out(&mut words, &option, parser.raw_args().map_err(usage)?.as_slice().len());
+        }
     }
     let config = options.finish(operands, env).map(Box::new)?;
     Ok(if check { Invocation::Check(config, words) } else { Invocation::Run(config) })
 }
 
-/// Takes the word out that has so many behind it. Another of its name may be an option's value, or prog's.
-fn leave_out(words: &mut Vec<OsString>, behind: usize) {
-    if let Some(place) = words.len().checked_sub(behind + 1) {
-        words.remove(place);
-    }
+/// Takes an option out, and its value if that is a word of its own, that has so many words behind it. Others of its name
+/// may be an option's value, or prog's.
+fn leave_out(words: &mut Vec<OsString>, option: &str, behind: usize) {
+    let Some(last) = words.len().checked_sub(behind + 1) else { return };
+    let alone = words.get(last).is_some_and(|word| word.as_encoded_bytes().starts_with(option.as_bytes()));
+    words.drain(last.saturating_sub(usize::from(!alone))..=last);
 }
 
 /// The options as they come: one row in [`take`](Self::take), one field of what it is about.
@@ -247,3 +249,6 @@ const OF_ITSELF: &[&str] = &[
     "-v",
     "--proxy-inside",
 ];
+
+/// What a check tries sessions with, and without.
+const OF_A_CHECK: &[&str] = &["--check", "--proxy-protocol", "--proxy-inside"];

@@ -109,6 +109,12 @@ impl Names {
         self.named.iter().map(|(name, files)| (name.as_str(), files)).chain(default)
     }
 
+    /// A name that a client may ask for.
+    pub fn example(&self) -> String {
+        let named = self.named.keys().next().filter(|_| self.default.is_none());
+        named.map_or_else(|| "localhost".into(), |name| name.replace('*', "any"))
+    }
+
     /// The identity for a client that names no known name, if such a client is served at all.
     pub fn default_files(&self) -> Option<&Files> {
         self.default.as_ref()

@@ -17,7 +17,7 @@ mod leg;
 mod reason;
 mod remote;
 
-pub use backend::{Pin, Trust};
+pub use backend::{Pin, Trust, pin_of};
 pub use client::Welcome;
 pub use dn::{DistinguishedNames, Validity};
 pub use facts::Facts;

@@ -1,6 +1,6 @@
 //! `--check`: one line for each part, ok or what is wrong.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that fails panics")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "a test that fails panics")]
 
 mod support;
 
@@ -8,7 +8,7 @@ use std::process::Output;
 
 use support::backend::{Backend, ClosedPort};
 use support::certificates::{Flaw, Site};
-use support::servers::mailfront;
+use support::servers::{Listening, behind_tcpserver, mailfront, nginx_behind_proxy, stunnel};
 use support::tls;
 use support::wrapper::Wrapper;
 
@@ -85,4 +85,136 @@ fn progs_own_words_are_left_to_it() {
                   printf '250-mx\\r\\n250 STARTTLS\\r\\n' && read line";
     let output = checked(&Wrapper::respawn(&site).option("--check"), &["sh", "-c", greets, "sh", "--check", "x"]);
     has(&output, 0, &["ok: a session that asks for TLS: granted, smtp"]);
+}
+
+/// What stands behind: mailfront, which takes no PROXY header, or proxy-env before it, which takes nothing else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Behind {
+    Mailfront,
+    ProxyEnv,
+}
+
+impl Behind {
+    fn words(self) -> Vec<String> {
+        let mailfront = mailfront().prog;
+        match self {
+            Self::Mailfront => mailfront,
+            Self::ProxyEnv => [vec![env!("CARGO_BIN_EXE_proxy-env").to_owned()], mailfront].concat(),
+        }
+    }
+
+    fn under_tcpserver(self) -> Listening {
+        let words = self.words();
+        behind_tcpserver(&words.iter().map(String::as_str).collect::<Vec<_>>())
+    }
+
+    fn under_stunnel(self, site: &Site) -> Listening {
+        let words = self.words();
+        stunnel(site, &words.iter().map(String::as_str).collect::<Vec<_>>())
+    }
+}
+
+const TAKES_NONE: &str = "failed: a session that asks for TLS: the server takes no PROXY header, it serves without";
+const WAITS: &str =
+    "failed: a session that asks for TLS: the server waits for a PROXY header: give --proxy-protocol v2";
+const ANOTHER: &str =
+    "failed: a session that asks for TLS: the server wants another PROXY header: give --proxy-protocol";
+const SERVED: &str = "ok: a session that asks for TLS: granted, smtp, and served inside TLS";
+
+#[test]
+fn whether_a_backend_takes_the_header_is_told() {
+    let site = Site::new();
+    let said = |behind: Behind, tls: &str, options: &[&str]| {
+        let backend = if tls == "none" { behind.under_tcpserver() } else { behind.under_stunnel(&site) };
+        let wrapper =
+            Wrapper::backend(&site, backend.port).options(&["--backend-tls", tls, "--check"]).options(options);
+        checked(&wrapper, &mailfront().words())
+    };
+    let tried = |version| {
+        let header = ["--proxy-protocol", version];
+        let inside = ["--proxy-protocol", version, "--proxy-inside"];
+        has(&said(Behind::ProxyEnv, "none", &header), 0, &[SERVED]);
+        has(&said(Behind::ProxyEnv, "implicit", &inside), 0, &[SERVED]);
+        has(&said(Behind::Mailfront, "none", &header), 96, &[TAKES_NONE]);
+        has(&said(Behind::Mailfront, "implicit", &header), 96, &[TAKES_NONE]);
+        has(&said(Behind::Mailfront, "implicit", &inside), 96, &[TAKES_NONE]);
+        has(&said(Behind::ProxyEnv, "implicit", &header), 96, &[&format!("{ANOTHER} v2 --proxy-inside")]);
+    };
+    std::thread::scope(|threads| {
+        threads.spawn(|| tried("v1"));
+        threads.spawn(|| tried("v2"));
+    });
+    has(&said(Behind::Mailfront, "none", &[]), 0, &[SERVED]);
+}
+
+#[test]
+fn a_backend_of_another_make_takes_the_header() {
+    let (site, backend) = (Site::new(), nginx_behind_proxy());
+    for version in ["v1", "v2"] {
+        let options = ["--backend-tls", "none", "--proxy-protocol", version, "--check"];
+        let wrapper = Wrapper::backend(&site, backend.port).options(&options);
+        has(&checked(&wrapper, &mailfront().words()), 0, &[SERVED]);
+    }
+}
+
+/// The server is silent, and the wrapper waits ten seconds for it.
+#[test]
+fn a_backend_that_waits_for_a_header_is_told() {
+    let site = Site::new();
+    let (plain, tls) = (Behind::ProxyEnv.under_tcpserver(), Behind::ProxyEnv.under_stunnel(&site));
+    let check = |port: u16, tls: &str| {
+        let wrapper = Wrapper::backend(&site, port).options(&["--backend-tls", tls, "--check"]);
+        checked(&wrapper, &mailfront().words())
+    };
+    std::thread::scope(|threads| {
+        threads.spawn(|| has(&check(plain.port, "none"), 96, &[WAITS]));
+        threads.spawn(|| has(&check(tls.port, "implicit"), 96, &[&format!("{WAITS} --proxy-inside")]));
+    });
+}
+
+#[test]
+fn whether_a_server_that_is_connected_takes_the_header_is_told() {
+    let site = Site::new();
+    let said = |behind: Behind, options: &[&str]| {
+        let server = behind.under_tcpserver();
+        let address = format!("127.0.0.1:{}", server.port);
+        checked(&Wrapper::respawn(&site).options(&["--connect", &address, "--check"]).options(options), &[])
+    };
+    for version in ["v1", "v2"] {
+        has(&said(Behind::ProxyEnv, &["--proxy-protocol", version]), 0, &[SERVED]);
+        has(&said(Behind::Mailfront, &["--proxy-protocol", version]), 96, &[TAKES_NONE]);
+    }
+    has(&said(Behind::Mailfront, &[]), 0, &[SERVED]);
+}
+
+#[test]
+fn the_server_inside_tls_is_tried_too() {
+    let site = Site::new();
+    // It greets once.
+    let once = site.dir.file("once");
+    let prog = format!("mkdir {} && exec {} accept; echo 554 no", once.display(), mailfront().prog[0]);
+    let output = checked(&Wrapper::respawn(&site).option("--check"), &["sh", "-c", &prog]);
+    has(&output, 96, &["failed: a session that asks for TLS: inside TLS it said 421"]);
+    for option in ["--implicit", "-r"] {
+        let output = checked(&Wrapper::respawn(&site).options(&[option, "--check"]), &mailfront().words());
+        has(&output, 0, &["ok: a session that asks for TLS: "]);
+        assert!(output.0.contains("smtp, and served inside TLS"), "{}", output.0);
+    }
+}
+
+/// The options of a check are not those of prog, whatever they are called.
+#[test]
+fn words_of_prog_are_left_alone() {
+    let site = Site::new();
+    let prog = [
+        "sh",
+        "-c",
+        "test \"$*\" = '--proxy-protocol v1 --check --proxy-inside' && exec \"$0\" accept",
+        &mailfront().prog[0],
+    ]
+    .map(str::to_owned);
+    let prog: Vec<&str> =
+        prog.iter().map(String::as_str).chain(["--proxy-protocol", "v1", "--check", "--proxy-inside"]).collect();
+    let output = checked(&Wrapper::respawn(&site).option("--check"), &prog);
+    has(&output, 0, &[SERVED]);
 }

@@ -16,7 +16,8 @@ pub struct Approach {
     /// What is still to be said.
     way: &'static [&'static [u8]],
     turn: Turn,
-    granted: Class,
+    /// The class of the reply that grants TLS; `None` if the way does not lead there.
+    granted: Option<Class>,
 }
 
 /// Whose turn it is to speak.
@@ -37,7 +38,7 @@ pub enum Step {
     Hear,
     /// Say this, then hear the reply.
     Say(&'static [u8]),
-    /// Begin TLS. Nothing was heard behind the go-ahead.
+    /// The way is gone: begin TLS. Nothing was heard behind the go-ahead.
     BeginTls,
     /// Turn back.
     TurnBack(Refusal),
@@ -63,7 +64,14 @@ impl Approach {
         let granted = go_ahead((protocol.snooper)(policy).as_mut(), protocol.way_to_tls);
         let snooper = (protocol.snooper)(policy);
         let turn = if protocol.is_client_first() { Turn::Ours } else { Turn::Greeting };
-        Self { snooper, waiting: Waiting::default(), way: protocol.way_to_tls, turn, granted }
+        Self { snooper, waiting: Waiting::default(), way: protocol.way_to_tls, turn, granted: Some(granted) }
+    }
+
+    /// A client inside TLS that only looks in; of a server that has `greeted`, if its greeting is not heard there.
+    pub fn visit(protocol: Protocol, greeted: bool) -> Self {
+        let snooper = (protocol.snooper)(Policy::INSIDE);
+        let turn = if greeted { Turn::Ours } else { Turn::Greeting };
+        Self { snooper, waiting: Waiting::default(), way: protocol.visit, turn, granted: None }
     }
 
     /// The first step.
@@ -117,7 +125,10 @@ impl Approach {
     fn hear_reply(&mut self, line: Vec<u8>) -> Result<(), Refusal> {
         let Reply::Done(class) = self.snooper.reply(&line, &mut Vec::new()) else { return Ok(()) };
         self.turn = Turn::Ours;
-        let welcome = if self.way.is_empty() { class == self.granted } else { class.is_positive() };
+        let welcome = match self.granted {
+            Some(granted) if self.way.is_empty() => class == granted,
+            _ => class.is_positive(),
+        };
         if welcome { Ok(()) } else { Err(Refusal::NotOffered(self.snooper.shown(&line, true))) }
     }
 
@@ -286,6 +297,33 @@ mod tests {
             ("nntp", &[("200 hi\r\n", "STARTTLS\r\n")], "200 no\r\n", not_offered("200 no\r\n")),
         ] {
             play(dialogue);
+        }
+    }
+
+    /// A server that takes a PROXY header for commands answers it first; behind one of version 2, which has no line end,
+    /// it understands no word of ours.
+    #[test]
+    fn a_visit_hears_whether_the_replies_are_those_to_its_words() {
+        for (name, replies, to_header) in [
+            ("smtp", &["250 hello\r\n", "221 bye\r\n"][..], "500 what\r\n"),
+            ("lmtp", &["250-hello\r\n250 SIZE\r\n", "221 bye\r\n"], "500 what\r\n"),
+            ("pop3", &["+OK bye\r\n"], "-ERR what\r\n"),
+            ("imap", &["PROXY OK\r\n", "* BYE\r\n1 OK\r\n"], "PROXY BAD what\r\n"),
+            ("sieve", &["OK\r\n"], "NO \"what\"\r\n"),
+            ("nntp", &["205 bye\r\n"], "500 what\r\n"),
+        ] {
+            let protocol = PROTOCOLS.iter().find(|protocol| protocol.name == name).expect("the protocol is known");
+            let mut visit = Approach::visit(*protocol, true);
+            let mut step = visit.begin();
+            for reply in replies {
+                assert!(matches!(step, Step::Say(_)), "{name}: {step:?}");
+                step = visit.hears(reply.as_bytes());
+            }
+            assert_eq!(step, Step::BeginTls, "{name}");
+            let mut visit = Approach::visit(*protocol, true);
+            visit.begin();
+            let refusal = Refusal::NotOffered(to_header.trim_end().into());
+            assert_eq!(visit.hears(to_header.as_bytes()), Step::TurnBack(refusal), "{name}");
         }
     }
 

@@ -21,6 +21,12 @@ use crate::window::{Chain, Peer, Window};
 /// The SHA-256 of a SubjectPublicKeyInfo (RFC 7469 section 2.4), as `curl --pinnedpubkey` has it.
 pub type Pin = [u8; 32];
 
+/// The pin of this certificate's key, if it can be read.
+pub fn pin_of(certificate: &CertificateDer<'_>) -> Option<Pin> {
+    let certificate = ParsedCertificate::try_from(certificate).ok()?;
+    Some(super::sha256(&certificate.subject_public_key_info()))
+}
+
 /// Whom the backend must prove to be.
 pub struct Trust<'a> {
     /// Reference identities, any of which will do (RFC 9525 section 6); the first one is the SNI.

@@ -9,6 +9,7 @@ pub(crate) const HOWDY: Protocol = Protocol {
     first: First::Server(|line| line.starts_with(b"HOWDY")),
     alpn: &[b"howdy"],
     way_to_tls: &[],
+    visit: &[],
     snooper: |policy| Box::new(Howdy(policy)),
 };
 

@@ -1,0 +1,151 @@
+//! The client of a session that is tried: it asks for TLS, begins it, says what every server answers with yes, and
+//! leaves.
+
+use std::fmt::{self, Display};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
+
+use rustix::net::sockopt::{Timeout, set_socket_timeout};
+use starttls_protocols::session::{Approach, Refusal, Step, Surplus};
+use starttls_protocols::{PROTOCOLS, Policy, Protocol};
+
+use crate::config::Config;
+use crate::message::{Error, Quoted};
+use crate::side::Side;
+use crate::tls::{ClientAuth, Heard, Leg, Trust, pin_of};
+
+/// How long the server inside TLS may take for an answer. One that takes longer has proved nothing, good or bad.
+const ANSWER: Duration = Duration::from_secs(2);
+
+/// How far a client comes.
+pub(super) enum Visit {
+    /// The server inside TLS answers as it should.
+    Served(Protocol),
+    /// TLS is granted, and this client goes no further.
+    Granted(Protocol),
+    /// TLS is granted, and the server inside it does not answer, or leaves.
+    Unanswered(Protocol),
+}
+
+/// What is wrong with a server.
+pub(super) enum Wrong {
+    /// It says nothing.
+    Silent,
+    /// It closes the connection.
+    Closed,
+    /// Its greeting is of no protocol.
+    Unknown(Vec<u8>),
+    /// It says this in place of yes.
+    Said(Vec<u8>),
+    /// It says what no server says.
+    Nonsense,
+    /// There is no TLS with it: why.
+    Tls(String),
+    /// This is so inside TLS.
+    Inside(Box<Wrong>),
+}
+
+/// Whether this client can begin TLS, and has something to say there: it has no certificate to show, and does not know
+/// whose a UCSPI-TLS server shows.
+pub(super) fn goes_in(config: &Config) -> bool {
+    let speaks = config.protocol.is_none_or(|protocol| !protocol.visit.is_empty());
+    speaks && config.client_auth != ClientAuth::Demanded && config.ucspi.is_none()
+}
+
+/// The whole visit, over a socket that does not wait for ever.
+pub(super) fn visit(config: &Config, socket: UnixStream) -> Result<Visit, Wrong> {
+    let mut server = Side::over(OwnedFd::from(socket))?;
+    if config.accept_proxy {
+        server.write(b"PROXY UNKNOWN\r\n");
+    }
+    let before = match config.implicit {
+        true => None,
+        false => Some(talk(&mut server, config.protocol, Approach::new)?),
+    };
+    if let Some(protocol) = before.filter(|_| !goes_in(config)) {
+        return Ok(Visit::Granted(protocol));
+    }
+    begin_tls(&mut server, leg(config)?)?;
+    if before.is_some() {
+        set_socket_timeout(server.input(), Timeout::Recv, Some(ANSWER)).map_err(Error::system("set a limit"))?;
+    }
+    let greeted = |protocol: Protocol| before.is_some() && !(protocol.snooper)(Policy::INSIDE).greets_again();
+    let visit = |protocol| Approach::visit(protocol, greeted(protocol));
+    match (talk(&mut server, before.or(config.protocol), visit), before) {
+        (Ok(protocol), _) => Ok(Visit::Served(protocol)),
+        (Err(Wrong::Silent | Wrong::Closed), Some(protocol)) => Ok(Visit::Unanswered(protocol)),
+        (Err(wrong), _) => Err(Wrong::Inside(Box::new(wrong))),
+    }
+}
+
+/// Goes a way to its end. The greeting shows the protocol, if nobody knows it.
+fn talk(server: &mut Side, known: Option<Protocol>, way: impl Fn(Protocol) -> Approach) -> Result<Protocol, Wrong> {
+    let mut heard = if known.is_none() { hear(server)? } else { Vec::new() };
+    let by_greeting = || PROTOCOLS.iter().copied().find(|protocol| protocol.is_greeted_by(&heard));
+    let Some(protocol) = known.or_else(by_greeting) else { return Err(Wrong::Unknown(heard)) };
+    let mut approach = way(protocol);
+    let mut step = if heard.is_empty() { approach.begin() } else { approach.hears(&heard) };
+    loop {
+        match step {
+            Step::Hear => {}
+            Step::Say(line) => server.write(line),
+            Step::BeginTls => return Ok(protocol),
+            Step::TurnBack(Refusal::NotOffered(line) | Refusal::Greeting(line)) => return Err(Wrong::Said(line)),
+            Step::TurnBack(_) => return Err(Wrong::Nonsense),
+        }
+        heard = hear(server)?;
+        step = approach.hears(&heard);
+    }
+}
+
+fn hear(server: &mut Side) -> Result<Vec<u8>, Wrong> {
+    let mut buffer = vec![0; PIECE];
+    match server.read(&mut buffer) {
+        Ok(Heard::Bytes(count)) => {
+            buffer.truncate(count);
+            Ok(buffer)
+        }
+        Ok(Heard::Nothing) => Err(Wrong::Silent),
+        Ok(Heard::End | Heard::Cut) | Err(_) => Err(Wrong::Closed),
+    }
+}
+
+fn begin_tls(server: &mut Side, leg: Leg) -> Result<(), Wrong> {
+    match server.begin_tls(leg, Surplus::none()).and_then(|()| server.handshake()) {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(Wrong::Silent),
+        Err(why) => Err(Wrong::Tls(why.to_string())),
+    }
+}
+
+/// It is this program's own certificate, so its key is the proof.
+fn leg(config: &Config) -> Result<Leg, Wrong> {
+    let identities = config.names.all().filter_map(|(_, files)| files.load().ok());
+    let pins: Vec<_> = identities.filter_map(|identity| pin_of(identity.chain().first()?)).collect();
+    let names = [config.names.example()];
+    Ok(Trust { names: &names, anchors: None, pins: &pins, lowest: config.tls.lowest, alpn: &[], own: None }.leg()?)
+}
+
+impl From<Error> for Wrong {
+    fn from(why: Error) -> Self {
+        Self::Tls(why.to_string())
+    }
+}
+
+impl Display for Wrong {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Silent => f.write_str("it is silent"),
+            Self::Closed => f.write_str("it closed the connection"),
+            Self::Unknown(greeting) => write!(f, "unknown greeting: {}", Quoted(greeting)),
+            Self::Said(line) => write!(f, "it said {}", Quoted(line)),
+            Self::Nonsense => f.write_str("it said what no server says"),
+            Self::Tls(why) => write!(f, "TLS with it failed: {}", Quoted(why.as_bytes())),
+            Self::Inside(wrong) => write!(f, "inside TLS {wrong}"),
+        }
+    }
+}
+
+/// The most bytes read at a time.
+const PIECE: usize = 4096;
