@@ -64,6 +64,11 @@ pub(crate) fn stunnel(site: &Site, prog: &[&str]) -> Listening {
     start_stunnel(site, &format!("exec = {}\nexecArgs = {}\n", prog[0], prog.join(" ")))
 }
 
+/// stunnel: TLS from the first byte, and a plaintext server at this port behind it.
+pub(crate) fn stunnel_before(site: &Site, port: u16) -> Listening {
+    start_stunnel(site, &format!("connect = 127.0.0.1:{port}\n"))
+}
+
 /// stunnel: STARTTLS, and a plaintext server at this port behind it.
 pub(crate) fn stunnel_with_starttls(site: &Site, protocol: &str, port: u16) -> Listening {
     start_stunnel(site, &format!("protocol = {protocol}\nconnect = 127.0.0.1:{port}\n"))
@@ -181,7 +186,7 @@ pub(crate) fn nginx_behind_proxy() -> Listening {
 }
 
 /// A port that nobody has now. Whoever cannot choose one itself is given it.
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
