@@ -9,7 +9,7 @@ use std::process::{Output, Stdio};
 use support::certificates::Site;
 use support::databases::{Directory, PASSWORD_OF_ADMIN, ldap};
 use support::program::program;
-use support::servers::{Listening, stunnel_before, tcpserver};
+use support::servers::{Listening, example, stunnel_before, tcpserver};
 use support::wrapper::Wrapper;
 
 const ADMIN: [&str; 4] = ["-D", "cn=admin,dc=example", "-w", PASSWORD_OF_ADMIN];
@@ -182,4 +182,31 @@ fn check_finds_out_whether_tls_would_be_granted() {
     let output = wrapper.command(&[], &[]).output().unwrap();
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(said.contains("ok: a session that asks for TLS: granted, ldap\n"), "{said} {output:?}");
+}
+
+#[test]
+fn the_example_serves() {
+    let (site, slapd) = (Site::new(), Directory::new());
+    let front = example("servers/slapd", &site, ("SLAPD", slapd.port));
+    let said = succeeds(ldap("ldapwhoami", &site, front.port, &[&["-ZZ"], &ADMIN[..]].concat(), ""));
+    assert_eq!(said, "dn:cn=admin,dc=example\n");
+    assert_eq!(ldap("ldapwhoami", &site, front.port, &ADMIN, "").status.code(), Some(13));
+}
+
+/// Why the example says TCP: the manual and README warn of it.
+#[test]
+fn over_its_socket_a_server_takes_every_client_for_who_started_the_wrapper() {
+    let (site, slapd) = (Site::new(), Directory::new());
+    let front = before(&site, &slapd.socket(), &["-r"]);
+    let script = "import ldap3, sys\n\
+                  server = ldap3.Server('localhost', int(sys.argv[1]), get_info=ldap3.NONE)\n\
+                  connection = ldap3.Connection(server, authentication=ldap3.SASL,\n\
+                                                sasl_mechanism=ldap3.EXTERNAL, sasl_credentials=())\n\
+                  connection.open()\n\
+                  connection.start_tls()\n\
+                  print(connection.bind(), connection.extend.standard.who_am_i())\n";
+    let mut python = program("python3");
+    python.args(["-c", script, &front.port.to_string()]);
+    let said = succeeds(python.output().unwrap());
+    assert!(said.starts_with("True dn:gidNumber=") && said.ends_with(",cn=peercred,cn=external,cn=auth\n"), "{said}");
 }

@@ -11,7 +11,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use support::certificates::{Flaw, Site};
 use support::databases::{Database, client_of_postgres, psql};
 use support::program::program;
-use support::servers::{Listening, stunnel_before, tcpserver};
+use support::servers::{Listening, example, stunnel_before, tcpserver};
 use support::tls;
 use support::wrapper::Wrapper;
 
@@ -254,4 +254,12 @@ fn a_client_of_nobody_hears_why() {
     session.client.hears("E\0\0\0;SFATAL\0VFATAL\0C57P03\0Mthe server is not available now\0\0");
     session.client.hears_end();
     assert_eq!(session.end().status, 111);
+}
+
+#[test]
+fn the_example_serves() {
+    let (site, database) = (Site::new(), Database::shared());
+    let front = example("servers/postgres", &site, ("POSTGRES", database.port));
+    says(&site, front.port, "sslmode=verify-full", "f\n");
+    assert_eq!(psql(&site, front.port, "sslmode=disable", "select 1").status.code(), Some(2));
 }

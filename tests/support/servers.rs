@@ -3,13 +3,14 @@
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use super::PATIENCE;
 use super::certificates::{Dir, Site};
 use super::program::{Log, Running, path_of, program};
-use super::wrapper::Wrapper;
+use super::wrapper::{WRAPPER, Wrapper, from_here};
 
 /// Somebody who listens.
 pub(crate) struct Listening {
@@ -30,6 +31,19 @@ pub(crate) fn tcpserver(wrapper: &Wrapper, prog: &[&str]) -> Listening {
     // -1 tells the port; -H -R and -l: nobody is to be asked for names; -c: as many as come.
     let tcpserver = [&path_of("tcpserver"), "-1", "-H", "-R", "-l", "localhost", "-c", "200", "127.0.0.1", "0"];
     listening(&mut wrapper.command(&tcpserver, prog))
+}
+
+/// A script of examples/ that listens at `IP` and `PORT`, before a server at this port of 127.0.0.1, told by a variable.
+pub(crate) fn example(name: &str, site: &Site, (variable, inner): (&str, u16)) -> Listening {
+    let port = free_port();
+    let mut script = Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("examples").join(name));
+    let programs = Path::new(from_here(WRAPPER)).parent().unwrap().display().to_string();
+    script.env("PATH", format!("{programs}:/usr/bin:/usr/sbin:/bin")).env("IP", "127.0.0.1");
+    script.env("PORT", port.to_string()).env(variable, format!("127.0.0.1:{inner}"));
+    script.env("KEYFILE", site.key()).env("CERTFILE", site.cert()).stdin(Stdio::null()).stdout(Stdio::null());
+    let running = Running::start(&mut script);
+    wait_for(port, &running.log);
+    Listening { running, port, _dir: None }
 }
 
 /// These words under tcpserver, which judges whoever connects by these rules (tcprules). `command` runs them.
