@@ -96,7 +96,7 @@ fn the_key_exchange_resists_quantum_computers_where_the_client_can() {
     let site = Site::new();
     for (groups, chosen) in [
         (&[NamedGroup::X25519MLKEM768][..], NamedGroup::X25519MLKEM768),
-        (&[NamedGroup::X25519, NamedGroup::X25519MLKEM768], NamedGroup::X25519MLKEM768),
+        (&[NamedGroup::X25519MLKEM768, NamedGroup::X25519], NamedGroup::X25519MLKEM768),
         (&[NamedGroup::X25519], NamedGroup::X25519),
         (&[NamedGroup::secp256r1], NamedGroup::secp256r1),
     ] {

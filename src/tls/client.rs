@@ -1,14 +1,14 @@
 //! The client's leg: this program is the TLS server. Key and chain are the keeper's; what is here asks for them
 //! through the window.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use rustls::ServerConfig;
 use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert, ServerConnection, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
 
-use super::guest::{Inspector, Verdict};
-use super::leg::{Leg, Refusal};
+use super::guest::{Inspector, Verification};
+use super::leg::{Leg, OwnAlert};
 use super::{Lowest, remote};
 use crate::message::Error;
 use crate::window::{Ask, Chain, Peer, Window};
@@ -39,12 +39,17 @@ impl Welcome<'_> {
     /// [`Error::TlsEngine`] if rustls cannot be set up.
     pub fn leg(self) -> Result<Leg, Error> {
         let engine = |why: rustls::Error| Error::TlsEngine(format!("unable to set up TLS for the client: {why}"));
-        let (refusal, verdict) = (Refusal::default(), Verdict::default());
-        let keeper = Keeper { window: self.window, alpn_demanded: self.alpn_demanded, refusal: Arc::clone(&refusal) };
+        let (own_alert, verification) = (OwnAlert::default(), Verification::default());
+        let resolver = KeeperResolver {
+            window: self.window,
+            alpn_demanded: self.alpn_demanded,
+            own_alert: Arc::clone(&own_alert),
+            granted: OnceLock::new(),
+        };
         let verifier = match self.authorities {
             None => WebPkiClientVerifier::no_client_auth(),
             Some(anchors) => Arc::new(
-                Inspector::new(anchors, self.demanded, Arc::clone(&verdict))
+                Inspector::new(anchors, self.demanded, Arc::clone(&verification))
                     .map_err(|why| Error::TlsConfig(format!("unable to use the clients' trust anchors: {why}")))?,
             ),
         };
@@ -52,29 +57,39 @@ impl Welcome<'_> {
             .with_protocol_versions(&self.lowest.versions())
             .map_err(engine)?
             .with_client_cert_verifier(verifier)
-            .with_cert_resolver(Arc::new(keeper));
+            .with_cert_resolver(Arc::new(resolver));
         config.alpn_protocols = self.alpn.iter().map(|name| name.to_vec()).collect();
         // A process per connection has nothing to resume, so it hands out no ticket.
         config.send_tls13_tickets = 0;
         config.session_storage = Arc::new(NoServerSessionStorage {});
         super::log_keys(&mut config.key_log);
         let connection = ServerConnection::new(Arc::new(config)).map_err(engine)?;
-        Ok(Leg::for_client(connection.into(), refusal, verdict, self.close_notify))
+        Ok(Leg::for_client(connection.into(), own_alert, verification, self.close_notify))
     }
 }
 
 /// Stands where rustls expects the certificates, and asks the keeper.
 #[derive(Debug)]
-struct Keeper {
+struct KeeperResolver {
     window: Arc<Window>,
     alpn_demanded: bool,
-    refusal: Refusal,
+    own_alert: OwnAlert,
+    /// What the keeper granted. rustls asks for every ClientHello, and behind a HelloRetryRequest there is a second one
+    /// (RFC 8446 section 4.1.4); the keeper grants one chain.
+    granted: OnceLock<Option<Arc<CertifiedKey>>>,
 }
 
-impl ResolvesServerCert for Keeper {
+impl ResolvesServerCert for KeeperResolver {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        // A second hello with another name does not come here: rustls refuses it, as section 4.1.2 does.
+        self.granted.get_or_init(|| self.ask(&hello)).clone()
+    }
+}
+
+impl KeeperResolver {
+    fn ask(&self, hello: &ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         if self.alpn_demanded && hello.alpn().is_none() {
-            let _ = self.refusal.set(NO_APPLICATION_PROTOCOL);
+            let _ = self.own_alert.set(NO_APPLICATION_PROTOCOL);
             return None;
         }
         let name = hello.server_name().map(str::to_owned);
@@ -82,7 +97,7 @@ impl ResolvesServerCert for Keeper {
         let alert = if name.is_some() { UNRECOGNIZED_NAME } else { MISSING_EXTENSION };
         let schemes = hello.signature_schemes().iter().map(|scheme| (*scheme).into()).collect();
         let Some(answer) = self.window.ask(&Ask::Chain(name, schemes)).ok()? else {
-            let _ = self.refusal.set(alert);
+            let _ = self.own_alert.set(alert);
             return None;
         };
         Some(remote::certified(&self.window, Peer::Client, Chain::decode(&answer.bytes)?))

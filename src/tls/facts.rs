@@ -1,6 +1,6 @@
 //! What a handshake came to, once it is over.
 
-use super::guest::{Guest, Verdict};
+use super::guest::{Guest, Verification};
 use super::version_name;
 use crate::window::MAX_FACT;
 
@@ -36,7 +36,7 @@ impl Facts {
         variables
     }
 
-    pub(super) fn of(connection: &rustls::Connection, verdict: &Verdict) -> Option<Self> {
+    pub(super) fn of(connection: &rustls::Connection, verification: &Verification) -> Option<Self> {
         let suite = connection.negotiated_cipher_suite()?.suite();
         let sni = match connection {
             rustls::Connection::Server(server) => server.server_name().map(str::to_owned),
@@ -51,7 +51,7 @@ impl Facts {
                 .map_or("unknown".into(), |group| format!("{:?}", group.name())),
             sni,
             alpn: connection.alpn_protocol().map(<[u8]>::to_vec),
-            guest: Guest::of(verdict, connection.peer_certificates()),
+            guest: Guest::of(verification, connection.peer_certificates()),
         })
     }
 }

@@ -38,12 +38,12 @@ pub enum Guest {
     Failed(&'static str),
 }
 
-/// The verdict on the client's certificate; empty while none was shown.
-pub(super) type Verdict = Arc<OnceLock<Result<(), &'static str>>>;
+/// What came of verifying the client's certificate; empty while none was shown.
+pub(super) type Verification = Arc<OnceLock<Result<(), &'static str>>>;
 
 impl Guest {
-    pub(super) fn of(verdict: &Verdict, certificates: Option<&[CertificateDer<'_>]>) -> Self {
-        match (verdict.get(), certificates.and_then(<[_]>::first)) {
+    pub(super) fn of(verification: &Verification, certificates: Option<&[CertificateDer<'_>]>) -> Self {
+        match (verification.get(), certificates.and_then(<[_]>::first)) {
             (Some(Ok(())), Some(certificate)) => {
                 Self::Verified(hex(&super::sha256(certificate)), DistinguishedNames::of(certificate))
             }
@@ -78,20 +78,20 @@ impl Guest {
     }
 }
 
-/// Stands before rustls's own verifier, and writes its verdict down.
+/// Stands before rustls's own verifier, and writes down what it says.
 #[derive(Debug)]
 pub(super) struct Inspector {
     pub(super) webpki: Arc<dyn ClientCertVerifier>,
     pub(super) demanded: bool,
-    pub(super) verdict: Verdict,
+    pub(super) verification: Verification,
 }
 
 impl Inspector {
-    pub(super) fn new(anchors: Vec<Vec<u8>>, demanded: bool, verdict: Verdict) -> Result<Self, String> {
+    pub(super) fn new(anchors: Vec<Vec<u8>>, demanded: bool, verification: Verification) -> Result<Self, String> {
         let roots = Arc::new(super::roots(anchors));
         let builder = WebPkiClientVerifier::builder_with_provider(roots, super::provider());
         let webpki = builder.build().map_err(|why| why.to_string())?;
-        Ok(Self { webpki, demanded, verdict })
+        Ok(Self { webpki, demanded, verification })
     }
 }
 
@@ -111,8 +111,8 @@ impl ClientCertVerifier for Inspector {
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
         let verified = self.webpki.verify_client_cert(end_entity, intermediates, now);
-        // The first verdict stands: TLS asks once.
-        let _ = self.verdict.set(verified.as_ref().map(|_| ()).map_err(reason::of));
+        // The first one stands: TLS asks once.
+        let _ = self.verification.set(verified.as_ref().map(|_| ()).map_err(reason::of));
         match verified {
             Err(_) if !self.demanded => Ok(ClientCertVerified::assertion()),
             verified => verified,

@@ -8,7 +8,7 @@ use rustls::{Connection, Error, InvalidMessage};
 
 use super::client::NO_APPLICATION_PROTOCOL;
 use super::facts::Facts;
-use super::guest::Verdict;
+use super::guest::Verification;
 
 /// One TLS connection.
 pub struct Leg {
@@ -17,8 +17,8 @@ pub struct Leg {
     /// The transport will bring no more bytes.
     transport_ended: bool,
     received: u64,
-    refusal: Refusal,
-    verdict: Verdict,
+    own_alert: OwnAlert,
+    verification: Verification,
     close_notify: bool,
 }
 
@@ -37,18 +37,25 @@ pub enum Heard {
 
 impl Leg {
     pub(super) fn new(connection: Connection) -> Self {
-        Self::for_client(connection, Refusal::default(), Verdict::default(), true)
+        Self::for_client(connection, OwnAlert::default(), Verification::default(), true)
     }
 
     pub(super) fn for_client(
         mut connection: Connection,
-        refusal: Refusal,
-        verdict: Verdict,
+        own_alert: OwnAlert,
+        verification: Verification,
         close_notify: bool,
     ) -> Self {
         // Who writes waits until the leg is drained, so this is bounded by what he writes at a time.
         connection.set_buffer_limit(None);
-        Self { connection: Box::new(connection), transport_ended: false, received: 0, refusal, verdict, close_notify }
+        Self {
+            connection: Box::new(connection),
+            transport_ended: false,
+            received: 0,
+            own_alert,
+            verification,
+            close_notify,
+        }
     }
 
     /// Whether the handshake is still going on.
@@ -58,7 +65,7 @@ impl Leg {
 
     /// What the handshake came to, once it is over.
     pub fn facts(&self) -> Option<Facts> {
-        Facts::of(&self.connection, &self.verdict)
+        Facts::of(&self.connection, &self.verification)
     }
 
     /// How many bytes the transport brought.
@@ -84,7 +91,7 @@ impl Leg {
 
     /// rustls knows no client that must offer ALPN, and takes the refusal for a lack of certificates.
     fn reason(&self, why: Error) -> Error {
-        if self.refusal.get() == Some(&NO_APPLICATION_PROTOCOL) { Error::NoApplicationProtocol } else { why }
+        if self.own_alert.get() == Some(&NO_APPLICATION_PROTOCOL) { Error::NoApplicationProtocol } else { why }
     }
 
     /// Gives ciphertext to the transport, until none is left.
@@ -92,7 +99,7 @@ impl Leg {
     /// # Errors
     /// The transport's, among them `WouldBlock`.
     pub fn send(&mut self, transport: &mut dyn Write) -> io::Result<()> {
-        if let Some(alert) = self.refusal.get() {
+        if let Some(alert) = self.own_alert.get() {
             return self.refuse(*alert, transport);
         }
         while self.connection.wants_write() {
@@ -155,7 +162,7 @@ impl Leg {
 }
 
 /// The alert for a name that nobody here has, or for no ALPN, where rustls would say access_denied.
-pub(super) type Refusal = Arc<OnceLock<u8>>;
+pub(super) type OwnAlert = Arc<OnceLock<u8>>;
 
 /// The content type and the level of a fatal alert (RFC 8446 section 6).
 const ALERT: u8 = 21;

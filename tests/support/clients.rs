@@ -75,9 +75,14 @@ pub(crate) fn openssl(way: &Way<'_>) {
 
 /// `openssl s_client -starttls`, and the server inside TLS. Of the plaintext dialogue it shows nothing.
 pub(crate) fn s_client(port: u16, site: &Site, protocol: &str) -> (Child, Peer) {
+    s_client_with(port, site, &["-starttls", protocol])
+}
+
+/// The same with these arguments.
+pub(crate) fn s_client_with(port: u16, site: &Site, arguments: &[&str]) -> (Child, Peer) {
     let mut command = program("openssl");
-    command.args(["s_client", "-starttls", protocol, "-connect", &format!("127.0.0.1:{port}")]);
-    command.args(["-quiet", "-verify_return_error", "-verify_hostname", "localhost", "-servername", "localhost"]);
+    command.args(["s_client", "-connect", &format!("127.0.0.1:{port}"), "-quiet"]).args(arguments);
+    command.args(["-verify_return_error", "-verify_hostname", "localhost", "-servername", "localhost"]);
     command.arg("-CAfile").arg(site.ca());
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
     let input = std::os::fd::OwnedFd::from(child.stdout.take().unwrap()).into();

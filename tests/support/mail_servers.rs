@@ -270,6 +270,16 @@ fn give(file: &Path, id: u32) {
     }
 }
 
+/// Postfix as a client that wants TLS, with these lines in its main.cf. It runs where it lies, with its libraries.
+pub(crate) fn posttls_finger(dir: &Dir, configuration: &str) -> Command {
+    let users = "mail_owner = mail\ndefault_privs = nobody\nsetgid_group = daemon\ncompatibility_level = 3.6\n";
+    fs::write(dir.file("main.cf"), format!("{users}myhostname = client.example\n{configuration}")).unwrap();
+    fs::write(dir.file("master.cf"), "").unwrap();
+    let mut command = Command::new(format!("{}/usr/sbin/posttls-finger", *ROOT));
+    command.env("LD_LIBRARY_PATH", format!("{}/usr/lib/postfix", *ROOT)).env("MAIL_CONFIG", dir.path());
+    command
+}
+
 /// Where `tests/servers` has unpacked them: in the target directory, be that divided by machine or not.
 static ROOT: LazyLock<&str> = LazyLock::new(|| {
     let above = Path::new(env!("CARGO_TARGET_TMPDIR")).ancestors();
@@ -294,6 +304,7 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("/usr/sbin/pop3d", "mailutils-pop3d"),
     ("/usr/sbin/pop3front-auth", "mailfront"),
     ("/usr/sbin/popa3d", "popa3d"),
+    ("/usr/sbin/posttls-finger", "postfix"),
 ];
 
 /// The first word of a server that was unpacked.

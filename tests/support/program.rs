@@ -19,6 +19,7 @@ const PACKAGES: &[(&str, &str)] = &[
     ("dovecot", "dovecot-managesieved"),
     ("exim4", "exim4-daemon-light"),
     ("fetchmail", "fetchmail"),
+    ("gnutls-cli", "gnutls-bin"),
     ("haproxy", "haproxy"),
     ("ldapadd", "ldap-utils"),
     ("ldapmodify", "ldap-utils"),

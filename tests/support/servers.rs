@@ -285,13 +285,18 @@ def say(text):
     sys.stdout.buffer.write(text.encode() + b"\r\n")
     sys.stdout.buffer.flush()
 protocol = sys.argv[1]
-say({"smtp": "220 plain", "pop3": "+OK plain", "imap": "* OK plain", "sieve": '"SIEVE" "fileinto"\r\nOK "plain"'}[protocol])
+say({"smtp": "220 plain", "lmtp": "220 plain LMTP", "pop3": "+OK plain", "imap": "* OK plain", "nntp": "200 plain",
+     "sieve": '"SIEVE" "fileinto"\r\nOK "plain"'}[protocol])
 for line in sys.stdin.buffer:
     words = line.decode().split()
     if protocol == "imap":
+        if words[1] == "CAPABILITY":
+            say("* CAPABILITY IMAP4rev1")
         say(words[0] + " OK done")
     elif protocol == "sieve":
         say("OK")
+    elif protocol == "nntp":
+        say("101 list\r\nVERSION 2\r\n." if words[0] == "CAPABILITIES" else "111 done")
     elif protocol == "pop3":
         say("+OK list\r\n." if words[0] == "CAPA" else "+OK")
     else:

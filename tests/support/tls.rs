@@ -6,7 +6,7 @@ use std::ops::{Deref, DerefMut};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 
-use rustls::crypto::aws_lc_rs;
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::ServerName;
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
@@ -64,6 +64,7 @@ impl Client {
         Self { alpn: names.iter().map(|name| name.as_bytes().to_vec()).collect(), ..self }
     }
 
+    /// Offers these groups of a key exchange, with a key share of the first.
     pub(crate) fn groups(self, groups: &[NamedGroup]) -> Self {
         Self { groups: Some(groups.to_vec()), ..self }
     }
@@ -76,10 +77,7 @@ impl Client {
 
     /// Begins the handshake; nothing is sent yet.
     pub(crate) fn begin(&self) -> Handshake {
-        let mut provider = aws_lc_rs::default_provider();
-        if let Some(groups) = &self.groups {
-            provider.kx_groups.retain(|group| groups.contains(&group.name()));
-        }
+        let provider = self.groups.as_deref().map_or_else(aws_lc_rs::default_provider, provider_with);
         let mut config = ClientConfig::builder_with_provider(Arc::new(provider))
             .with_protocol_versions(&self.versions)
             .unwrap()
@@ -121,6 +119,11 @@ impl Handshake {
     }
 }
 
+fn provider_with(groups: &[NamedGroup]) -> CryptoProvider {
+    let known = |name| *aws_lc_rs::ALL_KX_GROUPS.iter().find(|group| group.name() == name).unwrap();
+    CryptoProvider { kx_groups: groups.iter().map(|name| known(*name)).collect(), ..aws_lc_rs::default_provider() }
+}
+
 /// The other end: accepts the handshake as this site.
 pub(crate) fn accept(site: &Site, stream: TcpStream) -> io::Result<Peer> {
     accept_from(site, stream, WebPkiClientVerifier::no_client_auth(), rustls::ALL_VERSIONS)
@@ -132,11 +135,20 @@ pub(crate) fn accept_known(
     stream: TcpStream,
     versions: &[&'static SupportedProtocolVersion],
 ) -> io::Result<Peer> {
+    accept_from(site, stream, known(site), versions)
+}
+
+fn known(site: &Site) -> Arc<dyn ClientCertVerifier> {
     let mut roots = RootCertStore::empty();
     roots.add(site.authority.clone()).unwrap();
     let provider = Arc::new(aws_lc_rs::default_provider());
-    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build().unwrap();
-    accept_from(site, stream, verifier, versions)
+    WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build().unwrap()
+}
+
+/// The same with no group but this one, whether or not the other side must show a certificate.
+pub(crate) fn accept_by_group(site: &Site, stream: TcpStream, group: NamedGroup, knows: bool) -> io::Result<Peer> {
+    let verifier = if knows { known(site) } else { WebPkiClientVerifier::no_client_auth() };
+    accept_with(site, Peer::tcp(stream), verifier, &[&TLS13], provider_with(&[group]))
 }
 
 /// The same over a socket in the file system.
@@ -161,11 +173,21 @@ fn accept_from(
 /// The same, whatever was said before.
 fn accept_by(
     site: &Site,
-    mut peer: Peer,
+    peer: Peer,
     verifier: Arc<dyn ClientCertVerifier>,
     versions: &[&'static SupportedProtocolVersion],
 ) -> io::Result<Peer> {
-    let config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+    accept_with(site, peer, verifier, versions, aws_lc_rs::default_provider())
+}
+
+fn accept_with(
+    site: &Site,
+    mut peer: Peer,
+    verifier: Arc<dyn ClientCertVerifier>,
+    versions: &[&'static SupportedProtocolVersion],
+    provider: CryptoProvider,
+) -> io::Result<Peer> {
+    let config = ServerConfig::builder_with_provider(Arc::new(provider))
         .with_protocol_versions(versions)
         .unwrap()
         .with_client_cert_verifier(verifier)
