@@ -7,8 +7,8 @@ mod support;
 use std::process::Output;
 
 use support::backend::{Backend, ClosedPort};
-use support::certificates::{Flaw, Site};
-use support::servers::{Listening, behind_tcpserver, mailfront, nginx_behind_proxy, stunnel};
+use support::certificates::{Dir, Flaw, Site};
+use support::servers::{Listening, behind_tcpserver, compiled, mailfront, nginx_behind_proxy, stunnel};
 use support::tls;
 use support::wrapper::Wrapper;
 
@@ -200,6 +200,19 @@ fn the_server_inside_tls_is_tried_too() {
         has(&output, 0, &["ok: a session that asks for TLS: "]);
         assert!(output.0.contains("smtp, and served inside TLS"), "{}", output.0);
     }
+}
+
+/// The chain of the README: rules that judge the client whom the load balancer names.
+#[test]
+fn rules_behind_a_header_have_a_client_to_judge() {
+    let (site, dir) = (Site::new(), Dir::new());
+    let rules = compiled("127.0.0.1:allow\n:deny\n", &dir);
+    let prog = [concat!(env!("CARGO_MANIFEST_DIR"), "/examples/tcprules/access"), &rules];
+    let prog: Vec<String> = prog.iter().map(|word| (*word).to_owned()).chain(mailfront().prog).collect();
+    let prog: Vec<&str> = prog.iter().map(String::as_str).collect();
+    let wrapper = Wrapper::respawn(&site).options(&["--accept-proxy", "--check"]);
+    has(&checked(&wrapper, &prog), 0, &[SERVED]);
+    has(&checked(&wrapper.env("TCPREMOTEIP", "192.0.2.1"), &prog), 96, &["failed: a session that asks for TLS"]);
 }
 
 /// The options of a check are not those of prog, whatever they are called.

@@ -256,6 +256,18 @@ fn prog_learns_of_the_client_from_the_header_before_and_after_starttls() {
 }
 
 #[test]
+fn who_the_header_names_is_told_on() {
+    let (site, backend) = (Site::new(), Backend::new());
+    let options = ["--accept-proxy", "--proxy-protocol", "v1", "-v", "2"];
+    let mut session = Wrapper::backend(&site, backend.port()).options(&options).start();
+    session.client.says(header_of(Version::V2));
+    let _plaintext_server = session.opening();
+    session.client.says("STARTTLS\r\n");
+    let told = Ends { client: "192.0.2.1:4711".parse().unwrap(), server: "192.0.2.2:25".parse().unwrap() };
+    assert_eq!(header(&mut backend.accept()).ends, Some(told));
+}
+
+#[test]
 fn what_follows_the_header_belongs_to_tls() {
     let site = Site::new();
     let mut session = before(&site).option("--implicit").start();
@@ -308,7 +320,8 @@ fn a_header_is_not_looked_for_unless_it_is_asked_for() {
 #[test]
 fn haproxy_tells_who_the_client_is() {
     let site = Site::new();
-    for sends in ["send-proxy", "send-proxy-v2"] {
+    let all = "send-proxy-v2 proxy-v2-options crc32c,ssl,cert-cn,ssl-cipher,authority";
+    for sends in ["send-proxy", "send-proxy-v2", all] {
         let wrapper = Wrapper::respawn(&site).options(&["--accept-proxy", "-v", "2"]);
         let prog = ["sh", "-c", "echo 220 $TCPREMOTEIP $TCPREMOTEPORT; cat"];
         let inner = tcpserver(&wrapper, &prog);

@@ -57,7 +57,7 @@ pub(super) fn goes_in(config: &Config) -> bool {
 pub(super) fn visit(config: &Config, socket: UnixStream) -> Result<Visit, Wrong> {
     let mut server = Side::over(OwnedFd::from(socket))?;
     if config.accept_proxy {
-        server.write(b"PROXY UNKNOWN\r\n");
+        server.write(header(config));
     }
     let before = match config.implicit {
         true => None,
@@ -77,6 +77,13 @@ pub(super) fn visit(config: &Config, socket: UnixStream) -> Result<Visit, Wrong>
         (Err(Wrong::Silent | Wrong::Closed), Some(protocol)) => Ok(Visit::Unanswered(protocol)),
         (Err(wrong), _) => Err(Wrong::Inside(Box::new(wrong))),
     }
+}
+
+/// What the load balancer would say. Rules behind it want a client, and the environment may name none; a server that is
+/// told on who the client is hears that it is nobody.
+fn header(config: &Config) -> &'static [u8] {
+    let known = config.proxy.is_some() || config.said.ends(None).is_some();
+    if known { b"PROXY UNKNOWN\r\n" } else { b"PROXY TCP4 127.0.0.1 127.0.0.1 1 25\r\n" }
 }
 
 /// Goes a way to its end. The greeting shows the protocol, if nobody knows it.
