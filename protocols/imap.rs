@@ -3,7 +3,7 @@
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
-use crate::line::{after_word, text, without_end, word};
+use crate::line::{after_command, after_word, text, without_end, word};
 use crate::literal::{Literal, announced};
 use crate::tail::Tail;
 use crate::{Class, Effect, First, Greeting, Offer, Policy, Protocol, Reply, Sentence, Snooper, Verdict, switch};
@@ -67,7 +67,7 @@ impl Snooper for Imap {
         if let Some(verdict) = switch(command, b"STARTTLS", self.policy) {
             return verdict;
         }
-        let opens = OPENING.iter().any(|word| after_word(command, word).is_some());
+        let opens = OPENING.iter().any(|word| after_command(command, word).is_some());
         if opens { Verdict::Forward(Effect::None) } else { Verdict::Unknown }
     }
 

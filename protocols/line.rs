@@ -58,6 +58,12 @@ pub fn after_word<'a>(text: &'a [u8], wanted: &[u8]) -> Option<&'a [u8]> {
     (ends && head.eq_ignore_ascii_case(wanted)).then_some(tail)
 }
 
+/// The same for a word that goes on to the server: only a space ends it. Behind a tab it would be the same word for a
+/// server that splits at blanks, and another for one that splits at spaces.
+pub fn after_command<'a>(text: &'a [u8], wanted: &[u8]) -> Option<&'a [u8]> {
+    after_word(text, wanted).filter(|tail| tail.first() != Some(&b'\t'))
+}
+
 /// Space or tab.
 pub fn is_blank(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t')
@@ -103,6 +109,14 @@ mod tests {
         assert_eq!(after_word(b"STARTTLS \t", b"STARTTLS"), Some(&b" \t"[..]));
         assert_eq!(after_word(b"STARTTLSX", b"STARTTLS"), None);
         assert_eq!(after_word(b"START", b"STARTTLS"), None);
+    }
+
+    #[test]
+    fn a_tab_belongs_to_a_command_word() {
+        assert_eq!(after_command(b"noop", b"NOOP"), Some(&b""[..]));
+        assert_eq!(after_command(b"NOOP \tx", b"NOOP"), Some(&b" \tx"[..]));
+        assert_eq!(after_command(b"NOOP\tx", b"NOOP"), None);
+        assert_eq!(after_command(b"NOOPX", b"NOOP"), None);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
-use crate::line::{after_word, client_unit, text, without_end};
+use crate::line::{after_command, after_word, client_unit, text, without_end};
 use crate::tail::Tail;
 use crate::unit::Unit;
 use crate::{Class, Effect, First, Greeting, Offer, Policy, Protocol, Reply, Sentence, Snooper, Verdict, switch};
@@ -60,8 +60,8 @@ impl Snooper for Pop3 {
         if let Some(verdict) = switch(text, b"STLS", self.policy) {
             return verdict;
         }
-        let is = |word: &[u8]| after_word(text, word).is_some();
-        let (reply, effect) = match after_word(text, b"LANG") {
+        let is = |word: &[u8]| after_command(text, word).is_some();
+        let (reply, effect) = match after_command(text, b"LANG") {
             Some([]) => (Expected::List, Effect::None),
             // Whether a server sees an argument in blanks alone, and so how long its reply is, cannot be known.
             Some(argument) if argument.trim_ascii().is_empty() => return Verdict::Unknown,
@@ -168,7 +168,7 @@ impl Pop3 {
 /// An `AUTH` that names no mechanism asks which there are, as clients older than CAPA do. Where blanks follow, a server
 /// may see a mechanism without a name: it answers -ERR, which is as long as any.
 fn is_bare_auth(text: &[u8]) -> bool {
-    after_word(text, b"AUTH").is_some_and(|argument| argument.trim_ascii().is_empty())
+    after_command(text, b"AUTH").is_some_and(|argument| argument.trim_ascii().is_empty())
 }
 
 /// Anything else that begins with `+` is a challenge (RFC 5034 section 4).

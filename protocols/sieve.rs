@@ -3,7 +3,7 @@
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
-use crate::line::{after_word, text, without_end};
+use crate::line::{after_command, after_word, text, without_end};
 use crate::literal::{Literal, announced};
 use crate::tail::Tail;
 use crate::{Class, Effect, First, Greeting, Offer, Policy, Protocol, Reply, Sentence, Snooper, Verdict, switch};
@@ -70,7 +70,7 @@ impl Snooper for Sieve {
         if let Some(verdict) = switch(text, b"STARTTLS", self.policy) {
             return verdict;
         }
-        let opens = OPENING.iter().any(|word| after_word(text, word).is_some());
+        let opens = OPENING.iter().any(|word| after_command(text, word).is_some());
         if opens { Verdict::Forward(Effect::None) } else { Verdict::Unknown }
     }
 
