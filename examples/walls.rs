@@ -62,6 +62,8 @@ fn attempt(what: &str) -> io::Result<()> {
             let flags = (libc::MAP_PRIVATE | libc::MAP_ANONYMOUS) as usize;
             call(libc::SYS_mmap, [0, 4096, (libc::PROT_READ | libc::PROT_EXEC) as usize, flags, usize::MAX]).map(drop)
         }
+        "shared memory" => map(libc::MAP_SHARED | libc::MAP_ANONYMOUS),
+        "growing memory" => map(libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_GROWSDOWN),
         "prctl" => call(libc::SYS_prctl, [libc::PR_SET_DUMPABLE as usize, 1, 0, 0, 0]).map(drop),
         "terminal" => call(libc::SYS_ioctl, [2, libc::TIOCSTI as usize, c"x".as_ptr() as usize, 0, 0]).map(drop),
         "io_uring" => call(libc::SYS_io_uring_setup, [0, 0, 0, 0, 0]).map(drop),
@@ -73,6 +75,12 @@ fn attempt(what: &str) -> io::Result<()> {
         }
         _ => Err(io::ErrorKind::InvalidInput.into()),
     }
+}
+
+/// More memory than a session may have, used at once.
+fn map(flags: i32) -> io::Result<()> {
+    let protection = (libc::PROT_READ | libc::PROT_WRITE) as usize;
+    call(libc::SYS_mmap, [0, 80 << 20, protection, (flags | libc::MAP_POPULATE) as usize, usize::MAX]).map(drop)
 }
 
 /// Calls that std has no name for, with arguments that are numbers, or null, or a constant.

@@ -16,9 +16,12 @@ use landlock::{
 };
 use rustix::io::Errno;
 use rustix::process::{
-    DumpableBehavior, Gid, Resource, Rlimit, Uid, geteuid, getpid, set_dumpable_behavior, setrlimit,
+    DumpableBehavior, Gid, Resource, Rlimit, Uid, geteuid, getpid, getrlimit, set_dumpable_behavior, setrlimit,
 };
-use rustix::thread::{set_no_new_privs, set_thread_groups, set_thread_res_gid, set_thread_res_uid};
+use rustix::thread::{
+    CapabilitySet, CapabilitySets, capabilities, remove_capability_from_bounding_set, set_capabilities,
+    set_no_new_privs, set_thread_groups, set_thread_res_gid, set_thread_res_uid,
+};
 
 use crate::message::{Error, Log};
 
@@ -60,7 +63,8 @@ impl Walls {
     /// # Errors
     /// [`Error::System`]; then the process must not go on.
     pub fn confine_session(self, log: &Log) -> Result<(), Error> {
-        drop_privileges(self.ids)?;
+        empty_bounding_set();
+        self.give_up(CapabilitySet::empty())?;
         limit()?;
         hide()?;
         let walls = [("Landlock", landlock()), ("seccomp", seccomp(Calls::Session))];
@@ -84,7 +88,7 @@ impl Walls {
     /// # Errors
     /// [`Error::System`]; then the process must not go on.
     pub fn drop_privileges(self) -> Result<(), Error> {
-        drop_privileges(self.ids)
+        self.give_up(CapabilitySet::empty())
     }
 
     /// Confines the keeper that has nothing more to give. The session has told what the kernel lacks.
@@ -92,11 +96,17 @@ impl Walls {
     /// # Errors
     /// [`Error::System`]; then the process must not go on.
     pub fn confine_keeper(self) -> Result<(), Error> {
-        drop_privileges(self.ids)?;
+        self.give_up(CapabilitySet::empty())?;
         hide()?;
         let _ = landlock();
         let _ = seccomp(Calls::Keeper);
         Ok(())
+    }
+
+    /// Root's ids, and all capabilities but these.
+    fn give_up(self, kept: CapabilitySet) -> Result<(), Error> {
+        drop_privileges(self.ids)?;
+        renounce_all_but(kept).map_err(Error::system("renounce capabilities"))
     }
 }
 
@@ -132,13 +142,33 @@ fn become_user(uid: u32, gid: u32) -> Result<(), Errno> {
     set_thread_res_uid(uid, uid, uid)
 }
 
-/// No process, no core, few descriptors, little memory. Not RLIMIT_FSIZE: standard error may be a file, longer than
-/// any limit, and there is no other file to write to.
+/// A user has capabilities if the super-server gave it ambient ones, and root keeps them under some securebits. With the
+/// inheritable ones go the ambient ones (capabilities(7)).
+fn renounce_all_but(kept: CapabilitySet) -> Result<(), Errno> {
+    let kept = capabilities(None)?.permitted & kept;
+    set_capabilities(None, CapabilitySets { effective: kept, permitted: kept, inheritable: CapabilitySet::empty() })
+}
+
+/// The capabilities that no program could give back. Who may not do that has no_new_privs, which has the same effect.
+fn empty_bounding_set() {
+    let mut all = (0..u64::BITS).map(|number| CapabilitySet::from_bits_retain(1 << number));
+    while all.next().is_some_and(|capability| remove_capability_from_bounding_set(capability).is_ok()) {}
+}
+
+/// No process, no core, few descriptors, little memory. What the super-server limits further stays so. RLIMIT_DATA says
+/// soonest what is too much, and RLIMIT_AS counts what the other does not: shared memory, and stacks that grow. Not
+/// RLIMIT_FSIZE: standard error may be a file, longer than any limit, and there is no other file to write to.
 fn limit() -> Result<(), Error> {
-    for (resource, limit) in
-        [(Resource::Nproc, 0), (Resource::Core, 0), (Resource::Nofile, MAX_DESCRIPTORS), (Resource::Data, MAX_MEMORY)]
-    {
-        setrlimit(resource, Rlimit { current: Some(limit), maximum: Some(limit) })
+    for (resource, limit) in [
+        (Resource::Nproc, 0),
+        (Resource::Core, 0),
+        (Resource::Nofile, MAX_DESCRIPTORS),
+        (Resource::Data, MAX_MEMORY),
+        (Resource::As, MAX_MEMORY),
+    ] {
+        let Rlimit { current, maximum } = getrlimit(resource);
+        let lower = |set: Option<u64>| Some(set.map_or(limit, |set| set.min(limit)));
+        setrlimit(resource, Rlimit { current: lower(current), maximum: lower(maximum) })
             .map_err(Error::system("limit the session's resources"))?;
     }
     set_no_new_privs(true).map_err(Error::system("renounce new privileges"))

@@ -34,16 +34,18 @@ const ATTEMPTS: &[(&str, bool)] = &[
     ("terminal", false),
     ("io_uring", false),
     ("memory", true),
+    ("shared memory", true),
+    ("growing memory", true),
 ];
 
 #[test]
 fn a_confined_process_gets_nothing_and_is_killed_for_trying() {
-    println!("{:<10} {:<22} {:<22} behind both walls", "attempt", "free", "without seccomp");
+    println!("{:<14} {:<22} {:<22} behind both walls", "attempt", "free", "without seccomp");
     for (attempt, _) in [("nothing", false)].iter().chain(ATTEMPTS) {
         let free = outcome(&["free", attempt]);
         let landlock = outcome(&["without", "seccomp", &WALLS, "confined", attempt]);
         let both = outcome(&["confined", attempt]);
-        println!("{attempt:<10} {free:<22} {landlock:<22} {both}");
+        println!("{attempt:<14} {free:<22} {landlock:<22} {both}");
         let expected = match *attempt {
             "nothing" => "works",
             // musl looks by the call that aws-lc uses too, which finds nothing.
@@ -161,6 +163,39 @@ fn an_ordinary_user_has_walls_too() {
     session.fresh_server();
 }
 
+/// A super-server can give capabilities to a user, and can have root keep them when it becomes another.
+#[test]
+fn no_capability_is_left_to_whoever_starts_us_and_prog_has_them_all() {
+    let site = Site::new();
+    let (key, cert) = (site.key(), site.cert());
+    let [key, cert] = [&key, &cert].map(|path| from_here(path.to_str().unwrap()));
+    let capabilities = "+net_bind_service,+kill";
+    let user = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"];
+    let ambient = [&user[..], &["--inh-caps", capabilities, "--ambient-caps", capabilities]].concat();
+    let keeps = ["setpriv", "--securebits=+no_setuid_fixup"];
+    for (before, prm, amb) in
+        [(&ambient[..], "0000000000000420", "0000000000000420"), (&keeps, ALL, NONE), (&[], ALL, NONE)]
+    {
+        let wrapper = Wrapper::respawn(&site).env("KEYFILE", key).env("CERTFILE", cert).by_root();
+        let mut session = wrapper.behind(before).start();
+        let server = session.opening();
+        let keeper = session.wrapper.pid();
+        let reader = proc::session_of(keeper);
+        has_no_capability(reader);
+        if before != ambient {
+            assert_eq!(proc::status(reader, "CapBnd"), NONE, "nor could it get one");
+        }
+        for (field, expected) in [("CapPrm", prm), ("CapAmb", amb)] {
+            let had = if expected == ALL { proc::status(std::process::id(), field) } else { expected.into() };
+            assert_eq!(proc::status(server.pid, field), had, "{field} of prog");
+        }
+        session.starttls(&tls::Client::new(&site));
+        let _server = session.fresh_server();
+        proc::until(|| proc::status(keeper, "Seccomp") == "2");
+        has_no_capability(keeper);
+    }
+}
+
 #[test]
 fn a_session_runs_as_tls_uid() {
     let site = Site::new();
@@ -176,8 +211,19 @@ fn a_session_runs_as_tls_uid() {
 fn is_confined(pid: u32) {
     assert_eq!(proc::status(pid, "Seccomp"), "2");
     assert_eq!(proc::status(pid, "NoNewPrivs"), "1");
-    assert_eq!(proc::status(pid, "CapEff"), "0000000000000000");
+    has_no_capability(pid);
 }
+
+#[track_caller]
+fn has_no_capability(pid: u32) {
+    for field in ["CapInh", "CapPrm", "CapEff", "CapAmb"] {
+        assert_eq!(proc::status(pid, field), NONE, "{field}");
+    }
+}
+
+/// Capabilities as the kernel writes them: none, and as many as the test has.
+const NONE: &str = "0000000000000000";
+const ALL: &str = "all";
 
 fn descriptors(pid: u32) -> BTreeSet<String> {
     let links = fs::read_dir(format!("/proc/{pid}/fd")).unwrap().map(|entry| fs::read_link(entry.unwrap().path()));

@@ -4,7 +4,8 @@
 
 use libc::{
     F_DUPFD_CLOEXEC, F_GETFD, F_SETPIPE_SZ, FIONBIO, FIONREAD, FUTEX_PRIVATE_FLAG, FUTEX_WAIT, FUTEX_WAIT_BITSET,
-    FUTEX_WAKE, IPPROTO_TCP, MAP_ANONYMOUS, PROT_EXEC, SO_TYPE, SOL_SOCKET, TCP_QUICKACK, TIOCOUTQ,
+    FUTEX_WAKE, IPPROTO_TCP, MAP_ANONYMOUS, MAP_GROWSDOWN, MAP_PRIVATE, MAP_TYPE, PROT_EXEC, SO_TYPE, SOL_SOCKET,
+    TCP_QUICKACK, TIOCOUTQ,
 };
 use seccompiler::sock_filter;
 
@@ -37,7 +38,7 @@ const SESSION_CALLS: &[Call] = &[
     call(libc::SYS_setsockopt, If(QUICKACK)),    // what gets no answer is acknowledged at once
     call(libc::SYS_getrandom, Allow),            // aws-lc and std seed their generators
     call(libc::SYS_brk, Allow),                  // malloc
-    call(libc::SYS_mmap, If(ANONYMOUS)),         // malloc, aws-lc; never code, never a file
+    call(libc::SYS_mmap, If(PRIVATE)),           // malloc, aws-lc; never code, never a file, nothing that limits miss
     call(libc::SYS_munmap, Allow),               // malloc; std at exit
     call(libc::SYS_mremap, Allow),               // malloc
     call(libc::SYS_madvise, Allow),              // malloc; aws-lc's page that a fork wipes
@@ -62,7 +63,7 @@ const KEEPER_CALLS: &[Call] = &[
     call(libc::SYS_kill, Allow),              // a signal is passed on to prog
     call(libc::SYS_clock_gettime, Allow),     // patience, where the vDSO does not answer
     call(libc::SYS_brk, Allow),               // malloc
-    call(libc::SYS_mmap, If(ANONYMOUS)),      // malloc; never code, never a file
+    call(libc::SYS_mmap, If(PRIVATE)),        // malloc; never code, never a file
     call(libc::SYS_munmap, Allow),            // malloc; std at exit
     call(libc::SYS_mremap, Allow),            // malloc
     call(libc::SYS_madvise, Allow),           // malloc
@@ -113,9 +114,14 @@ const SOCKET_TYPE: &[Test] = &[one_of(1, &[SOL_SOCKET as u32]), one_of(2, &[SO_T
 /// The length of the address: without one, a packet goes only where its descriptor is connected to.
 const UNADDRESSED: &[Test] = &[one_of(5, &[0])];
 
-const ANONYMOUS: &[Test] = &[
+/// RLIMIT_DATA does not count what is shared (MAP_TYPE says how), nor what grows as a stack does.
+const PRIVATE: &[Test] = &[
     Test { argument: 2, mask: PROT_EXEC as u32, values: &[0] },
-    Test { argument: 3, mask: MAP_ANONYMOUS as u32, values: &[MAP_ANONYMOUS as u32] },
+    Test {
+        argument: 3,
+        mask: (MAP_TYPE | MAP_ANONYMOUS | MAP_GROWSDOWN) as u32,
+        values: &[(MAP_PRIVATE | MAP_ANONYMOUS) as u32],
+    },
 ];
 
 /// Waiting and waking within the process; not the operations where the kernel has had its errors.

@@ -1,0 +1,134 @@
+//! Limits that the super-server has set (ulimit, softlimit, systemd, docker --ulimit): those below ours are taken as they
+//! are, and where they are too low the administrator is told. As root, who starts it as a user without rights.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "a test that fails panics")]
+
+mod support;
+
+use std::fs;
+use std::io::Read;
+
+use support::certificates::Site;
+use support::peer::Peer;
+use support::servers::stunnel;
+use support::wrapper::{Session, WRAPPER, Wrapper, from_here};
+use support::{proc, tls};
+
+/// What is said in the manual, under LIMITS.
+const DESCRIPTORS: u32 = 20;
+const ADDRESS_SPACE: u64 = if cfg!(debug_assertions) { 12 << 20 } else { 7 << 20 };
+const DATA: u64 = 1 << 20;
+
+/// A server that knows no TLS.
+const SERVER: &[&str] = &["/bin/sh", "tests/support/smtp"];
+
+#[test]
+fn limits_below_ours_are_taken_as_they_are() {
+    let site = Site::new();
+    for (limit, field, soft, hard) in [
+        ("--nofile=24:24", "Max open files", "24", "24"),
+        ("--nofile=24:1024", "Max open files", "24", "32"),
+        ("--nofile=1024:1024", "Max open files", "32", "32"),
+        ("--data=33554432:33554432", "Max data size", "33554432", "33554432"),
+        ("--data=33554432:unlimited", "Max data size", "33554432", "67108864"),
+        ("--as=50000000:50000000", "Max address space", "50000000", "50000000"),
+        ("--as=unlimited:unlimited", "Max address space", "67108864", "67108864"),
+        ("--core=0:0", "Max core file size", "0", "0"),
+        ("--nproc=1000:1000", "Max processes", "0", "0"),
+    ] {
+        let mut session = limited(limit, Wrapper::respawn(&site), &site).start();
+        let _plaintext_server = session.opening();
+        let limits = fs::read_to_string(format!("/proc/{}/limits", proc::session_of(session.wrapper.pid()))).unwrap();
+        let line = limits.lines().find_map(|line| line.strip_prefix(field)).unwrap();
+        let found: Vec<&str> = line.split_whitespace().take(2).collect();
+        assert_eq!(found, [soft, hard], "{limit}");
+        session.starttls(&tls::Client::new(&site));
+        session.fresh_server();
+    }
+}
+
+#[test]
+fn it_runs_with_as_little_as_the_manual_says() {
+    let site = Site::new();
+    let backend = stunnel(&site, SERVER);
+    for limit in [format!("--nofile={DESCRIPTORS}"), format!("--as={ADDRESS_SPACE}"), format!("--data={DATA}")] {
+        for (way, wrapper, before) in ways(&site, backend.port) {
+            let session = limited(&limit, wrapper, &site).start_prog(&[before, SERVER].concat());
+            let (served, log) = serves(session, &site);
+            assert!(served, "{limit}, {way}: {log}");
+        }
+    }
+}
+
+#[test]
+fn with_fewer_descriptors_it_says_so() {
+    let site = Site::new();
+    let backend = stunnel(&site, SERVER);
+    for descriptors in 4..DESCRIPTORS {
+        for (way, wrapper, before) in ways(&site, backend.port) {
+            let limit = format!("--nofile={descriptors}");
+            let session = limited(&limit, wrapper, &site).start_prog(&[before, SERVER].concat());
+            let (served, log) = serves(session, &site);
+            let told = log.contains(": too many open files");
+            assert!(served || told, "{limit}, {way}: {log}");
+            assert!(!served || descriptors > 10, "{limit}, {way}: the manual can say less");
+        }
+    }
+}
+
+/// Who serves inside TLS: a fresh prog, a TLS server that one of the system's authorities could vouch for, and a wrapper
+/// under a wrapper.
+fn ways(site: &Site, port: u16) -> [(&'static str, Wrapper, &'static [&'static str]); 3] {
+    let anchors = site.dir.file("anchors.pem");
+    let [system, own] = ["/etc/ssl/certs/ca-certificates.crt".into(), site.ca()].map(|path| fs::read(path).unwrap());
+    fs::write(&anchors, [system, own].concat()).unwrap();
+    let backend = Wrapper::backend(site, port).option("--backend-ca").option(anchors);
+    let provider = Wrapper::bare(&[]).option("--ucspi-tls").site(site);
+    [
+        ("--respawn", Wrapper::respawn(site), &[]),
+        ("a TLS server", backend, &[]),
+        ("--ucspi-tls", provider, &[WRAPPER, "--respawn"]),
+    ]
+}
+
+/// Whether a client is served before STARTTLS and inside TLS, and the log.
+fn serves(mut session: Session, site: &Site) -> (bool, String) {
+    session.unshare();
+    let client = &mut session.client;
+    let served = hears(client, "220 ")
+        && says_and_hears(client, "EHLO laptop\r\n", "250 ")
+        && says_and_hears(client, "STARTTLS\r\n", "220 ")
+        && tls::Client::new(site).shake(client).is_ok()
+        && says_and_hears(client, "EHLO laptop\r\n", "250 ")
+        && says_and_hears(client, "QUIT\r\n", "221 ");
+    (served, session.end().log)
+}
+
+fn says_and_hears(client: &mut Peer, line: &str, start: &str) -> bool {
+    client.says_in_vain(line);
+    hears(client, start)
+}
+
+/// Lines until one begins so; false if the end comes before.
+fn hears(client: &mut Peer, start: &str) -> bool {
+    let mut line = Vec::new();
+    let mut byte = [0];
+    while client.read(&mut byte).is_ok_and(|count| count > 0) {
+        line.push(byte[0]);
+        if byte == *b"\n" {
+            if line.starts_with(start.as_bytes()) {
+                return true;
+            }
+            line.clear();
+        }
+    }
+    false
+}
+
+/// This limit, and a user who may not lift it.
+fn limited(limit: &str, wrapper: Wrapper, site: &Site) -> Wrapper {
+    let (key, cert) = (site.key(), site.cert());
+    let [key, cert] = [&key, &cert].map(|path| from_here(path.to_str().unwrap()));
+    let user = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "prlimit", limit];
+    wrapper.env("KEYFILE", key).env("CERTFILE", cert).by_root().behind(&user)
+}
