@@ -182,7 +182,7 @@ fn whether_a_server_that_is_connected_takes_the_header_is_told() {
     };
     for version in ["v1", "v2"] {
         has(&said(Behind::ProxyEnv, &["--proxy-protocol", version]), 0, &[SERVED]);
-        has(&said(Behind::Mailfront, &["--proxy-protocol", version]), 96, &[TAKES_NONE]);
+        has(&said(Behind::Mailfront, &[&format!("--proxy-protocol={version}")]), 96, &[TAKES_NONE]);
     }
     has(&said(Behind::Mailfront, &[]), 0, &[SERVED]);
 }

@@ -71,8 +71,9 @@ fn what_decodes_means_one_thing() {
 fn a_proxy_header_is_read_to_its_end_and_no_further() {
     let mut chance = Chance(3);
     for _ in 0..CASES {
-        let mut header =
-            chance.of(&[&b"PROXY TCP4 192.0.2.1 192.0.2.2 4711 25\r\n"[..], b"PROXY UNKNOWN\r\n", V2]).to_vec();
+        let mixed = b"PROXY TCP6 192.0.2.1 ::1 4711 25\r\n";
+        let line = b"PROXY TCP4 192.0.2.1 192.0.2.2 4711 25\r\n";
+        let mut header = chance.of(&[&line[..], mixed, b"PROXY UNKNOWN\r\n", V2]).to_vec();
         for _ in 0..chance.below(3) {
             let at = chance.below(header.len());
             header[at] = chance.of(b"\0\x01\r\n 9:\xff");

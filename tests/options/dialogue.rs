@@ -167,8 +167,8 @@ pub(crate) const ROWS: &[Row] = &[
         says: "",
         client: "ok: options and environment; ok: key and certificate; \
                  ok: key {dir}/key.pem and certificate {dir}/cert.pem for any other name: until 4096-01-01T00:00:00Z; \
-                 ok: a session that asks for TLS: granted, smtp; ok: sandbox; end",
-        server: "EHLO localhost, end",
+                 ok: a session that asks for TLS: granted, smtp, and served inside TLS; ok: sandbox; end",
+        server: "EHLO localhost, end / EHLO localhost, QUIT",
         end: "0",
         ..ROW
     },
@@ -189,7 +189,7 @@ pub(crate) const ROWS: &[Row] = &[
             "starttls-wrapper ",
             env!("CARGO_PKG_VERSION"),
             "; TLS: rustls with aws-lc-rs; X25519MLKEM768 X25519 secp256r1 secp384r1",
-            "; protocols: smtp lmtp pop3 imap nntp sieve; end"
+            "; protocols: smtp lmtp pop3 imap nntp sieve ldap postgres; end"
         ),
         server: "",
         end: "0",
