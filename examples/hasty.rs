@@ -3,21 +3,18 @@
 
 use std::time::Duration;
 
+use starttls_protocols::PROTOCOLS;
 use starttls_wrapper::cli::{self, Invocation};
 use starttls_wrapper::config::{Config, Limits};
 use starttls_wrapper::message::{Error, Log};
-use starttls_wrapper::raw;
-
-#[path = "../src/main.rs"]
-#[allow(dead_code, reason = "its own beginning")]
-mod program;
+use starttls_wrapper::{program, raw};
 
 fn main() -> ! {
     let limits = Limits { write_stall: Duration::from_secs(3), last_words: Duration::from_secs(1) };
     let mut log = Log::new("starttls-wrapper");
-    let session = cli::parse(std::env::args_os().skip(1), &|name| std::env::var_os(name));
+    let session = cli::parse(PROTOCOLS, std::env::args_os().skip(1), &|name| std::env::var_os(name));
     let outcome = session.and_then(|session| match session {
-        Invocation::Run(config) => program::run(&Config { limits, ..*config }, &mut log),
+        Invocation::Run(config) => program::serve(&Config { limits, ..*config }, &mut log),
         _ => Err(Error::Usage("it serves a session, and nothing else".into())),
     });
     raw::exit(outcome.unwrap_or_else(|why| {

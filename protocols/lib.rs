@@ -1,11 +1,4 @@
-//! What the mail protocols say before TLS, what this wrapper says in their place, and the [`session`] that holds the
-//! laws.
-//!
-//! Pure: bytes in, verdicts, orders and bytes out. Nothing here knows a descriptor, a clock or TLS; `no_std` keeps it
-//! so. One protocol is one file and one row of [`PROTOCOLS`]. A [`Snooper`] sees the dialogue line by line and in
-//! lock-step: the greeting, then one command of the client, its whole reply, the next command. It understands the
-//! *opening words* of its protocol and no other word; it never sees DATA, SASL or a literal of the client.
-
+#![doc = include_str!("README.md")]
 #![no_std]
 #![forbid(unsafe_code)]
 
@@ -41,8 +34,8 @@ pub struct Protocol {
     pub first: First,
     /// The ALPN protocol names (RFC 7301) that stand for it.
     pub alpn: &'static [&'static [u8]],
-    /// What a client says, after the greeting if there is one, on its way to TLS: each line waits for the whole reply to the one before,
-    /// and the last one asks for TLS.
+    /// What a client says, after the greeting if there is one, on its way to TLS: each unit waits for the whole reply to
+    /// the one before, and the last one asks for TLS.
     pub way_to_tls: &'static [&'static [u8]],
     /// What a client says that only looks in: every server says yes to each, and the last one ends the session. Nothing
     /// where not every server does.

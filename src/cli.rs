@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use lexopt::prelude::*;
+use starttls_protocols::Protocol;
 
 use crate::address::Address;
 use crate::config::{Backend, BackendTls, Config, Inside, Proxy};
@@ -36,16 +37,17 @@ pub enum Invocation {
     Check(Box<Config>, Vec<OsString>),
 }
 
-/// Reads the command line (without the program's name) and the environment.
+/// Reads the command line (without the program's name) and the environment, for a program with these protocols.
 ///
 /// # Errors
 /// [`Error::Usage`] for the command line, [`Error::Environment`] for a variable.
 pub fn parse(
+    protocols: &'static [Protocol],
     args: impl IntoIterator<Item = OsString>,
     env: &dyn Fn(&str) -> Option<OsString>,
 ) -> Result<Invocation, Error> {
     let mut words: Vec<OsString> = args.into_iter().collect();
-    let mut options = Options::default();
+    let mut options = Options { config: Config { protocols, ..Config::default() }, ..Options::default() };
     let mut parser = lexopt::Parser::from_args(words.clone());
     let mut operands = Vec::new();
     let mut check = false;
@@ -104,7 +106,7 @@ impl Options {
         match option {
             "-r" | "--require-tls" => config.require_tls = true,
             "--tls-deadline" => config.tls_deadline = argument.milliseconds()?,
-            "-p" | "--protocol" => config.protocol = argument.protocol()?,
+            "-p" | "--protocol" => config.protocol = argument.protocol(config.protocols)?,
             "--respawn" => self.respawn = true,
             "--ucspi-tls" => self.ucspi_tls = true,
             "--implicit" => config.implicit = true,

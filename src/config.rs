@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use starttls_protocols::Protocol;
+use starttls_protocols::{PROTOCOLS, Protocol};
 
 use crate::address::Address;
 use crate::keys::{Authorities, Files};
@@ -31,6 +31,8 @@ pub struct Config {
     pub prog: Vec<OsString>,
     /// `--connect`: that server is here instead, and `prog` is empty.
     pub connect: Option<Address>,
+    /// Those the program has.
+    pub protocols: &'static [Protocol],
     /// `--protocol`; `None` is `auto`.
     pub protocol: Option<Protocol>,
     /// `--implicit`.
@@ -87,6 +89,7 @@ impl Default for Config {
             inside: Inside::Respawn,
             prog: Vec::new(),
             connect: None,
+            protocols: PROTOCOLS,
             protocol: None,
             implicit: false,
             require_tls: false,

@@ -2,7 +2,7 @@
 
 mod play;
 
-#[path = "play/howdy.rs"]
+#[path = "../examples/own-protocol/src/howdy.rs"]
 mod howdy;
 #[path = "play/pure.rs"]
 mod pure;

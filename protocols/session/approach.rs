@@ -70,7 +70,7 @@ impl Approach {
     /// A client inside TLS that only looks in; of a server that has `greeted`, if its greeting is not heard there.
     pub fn visit(protocol: Protocol, greeted: bool) -> Self {
         let snooper = (protocol.snooper)(Policy::INSIDE);
-        let turn = if greeted { Turn::Ours } else { Turn::Greeting };
+        let turn = if greeted || protocol.is_client_first() { Turn::Ours } else { Turn::Greeting };
         Self { snooper, waiting: Waiting::default(), way: protocol.visit, turn, granted: None }
     }
 

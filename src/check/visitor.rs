@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use starttls_protocols::session::{Approach, Refusal, Step, Surplus};
-use starttls_protocols::{PROTOCOLS, Policy, Protocol};
+use starttls_protocols::{Policy, Protocol};
 
 use crate::config::Config;
 use crate::message::{Error, Quoted};
@@ -61,7 +61,7 @@ pub(super) fn visit(config: &Config, socket: UnixStream) -> Result<Visit, Wrong>
     }
     let before = match config.implicit {
         true => None,
-        false => Some(talk(&mut server, config.protocol, Approach::new)?),
+        false => Some(talk(config, &mut server, config.protocol, Approach::new)?),
     };
     if let Some(protocol) = before.filter(|_| !goes_in(config)) {
         return Ok(Visit::Granted(protocol));
@@ -72,7 +72,7 @@ pub(super) fn visit(config: &Config, socket: UnixStream) -> Result<Visit, Wrong>
     }
     let greeted = |protocol: Protocol| before.is_some() && !(protocol.snooper)(Policy::INSIDE).greets_again();
     let visit = |protocol| Approach::visit(protocol, greeted(protocol));
-    match (talk(&mut server, before.or(config.protocol), visit), before) {
+    match (talk(config, &mut server, before.or(config.protocol), visit), before) {
         (Ok(protocol), _) => Ok(Visit::Served(protocol)),
         (Err(Wrong::Silent | Wrong::Closed), Some(protocol)) => Ok(Visit::Unanswered(protocol)),
         (Err(wrong), _) => Err(Wrong::Inside(Box::new(wrong))),
@@ -87,9 +87,14 @@ fn header(config: &Config) -> &'static [u8] {
 }
 
 /// Goes a way to its end. The greeting shows the protocol, if nobody knows it.
-fn talk(server: &mut Side, known: Option<Protocol>, way: impl Fn(Protocol) -> Approach) -> Result<Protocol, Wrong> {
+fn talk(
+    config: &Config,
+    server: &mut Side,
+    known: Option<Protocol>,
+    way: impl Fn(Protocol) -> Approach,
+) -> Result<Protocol, Wrong> {
     let mut heard = if known.is_none() { hear(server)? } else { Vec::new() };
-    let by_greeting = || PROTOCOLS.iter().copied().find(|protocol| protocol.is_greeted_by(&heard));
+    let by_greeting = || config.protocols.iter().copied().find(|protocol| protocol.is_greeted_by(&heard));
     let Some(protocol) = known.or_else(by_greeting) else { return Err(Wrong::Unknown(heard)) };
     let mut approach = way(protocol);
     let mut step = if heard.is_empty() { approach.begin() } else { approach.hears(&heard) };

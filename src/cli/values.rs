@@ -6,7 +6,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use base64ct::{Base64, Encoding};
-use starttls_protocols::{PROTOCOLS, Protocol};
+use starttls_protocols::Protocol;
 
 use super::SYNOPSIS;
 use crate::config::BackendTls;
@@ -44,13 +44,13 @@ impl Argument<'_> {
         self.any().map(PathBuf::from)
     }
 
-    pub(super) fn protocol(&mut self) -> Result<Option<Protocol>, Error> {
+    pub(super) fn protocol(&mut self, protocols: &[Protocol]) -> Result<Option<Protocol>, Error> {
         let name = self.text()?;
         if name == "auto" {
             return Ok(None);
         }
-        let found = PROTOCOLS.iter().copied().find(|protocol| protocol.name == name);
-        let names = || PROTOCOLS.iter().map(|protocol| protocol.name).collect::<Vec<_>>().join(", ");
+        let found = protocols.iter().copied().find(|protocol| protocol.name == name);
+        let names = || protocols.iter().map(|protocol| protocol.name).collect::<Vec<_>>().join(", ");
         found.map(Some).ok_or_else(|| Error::Usage(format!("--protocol wants auto or one of {}, not {name}", names())))
     }
 

@@ -1,12 +1,12 @@
 //! What `--version` prints.
 
-use starttls_protocols::PROTOCOLS;
+use starttls_protocols::Protocol;
 
 use crate::tls;
 
 /// The program, what it does TLS with, and the protocols by the names `--protocol` takes.
-pub fn version() -> String {
-    let protocols: Vec<&str> = PROTOCOLS.iter().map(|protocol| protocol.name).collect();
+pub fn version(protocols: &[Protocol]) -> String {
+    let protocols: Vec<&str> = protocols.iter().map(|protocol| protocol.name).collect();
     let lines = [
         format!("starttls-wrapper {}\n", env!("CARGO_PKG_VERSION")),
         format!("TLS: {}; {}\n", tls::LIBRARY, tls::groups().join(" ")),

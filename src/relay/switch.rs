@@ -2,8 +2,6 @@
 
 use std::time::Instant;
 
-use starttls_protocols::PROTOCOLS;
-
 use super::failure::NoTls;
 use super::reactor::Who;
 use super::{Next, Relay};
@@ -82,7 +80,7 @@ impl Relay<'_> {
     pub(super) fn alpn(&self) -> Vec<&'static [u8]> {
         match self.session.protocol().or(self.config.protocol) {
             Some(protocol) => protocol.alpn.to_vec(),
-            None => PROTOCOLS.iter().flat_map(|protocol| protocol.alpn).copied().collect(),
+            None => self.config.protocols.iter().flat_map(|protocol| protocol.alpn).copied().collect(),
         }
     }
 

@@ -9,6 +9,7 @@ use std::net::{TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -37,11 +38,15 @@ pub(crate) fn from_here(path: &str) -> &str {
 
 /// A program of examples/, which cargo builds for all tests, but not for one.
 pub(crate) fn example(name: &str) -> String {
+    built(&["--example", name]).join("examples").join(name).to_string_lossy().into_owned()
+}
+
+/// The directory of what cargo has built.
+pub(crate) fn built(what: &[&str]) -> &'static Path {
     let mut cargo = Command::new(env!("CARGO"));
-    cargo.args(["build", "--quiet", "--example", name]).args((!cfg!(debug_assertions)).then_some("--release"));
-    assert!(cargo.status().unwrap().success(), "cargo builds the example");
-    let directory = std::path::Path::new(WRAPPER).parent().unwrap();
-    directory.join("examples").join(name).to_string_lossy().into_owned()
+    cargo.args(["build", "--quiet"]).args(what).args((!cfg!(debug_assertions)).then_some("--release"));
+    assert!(cargo.status().unwrap().success(), "cargo builds {what:?}");
+    Path::new(WRAPPER).parent().unwrap()
 }
 
 static HASTY: LazyLock<String> = LazyLock::new(|| example("hasty"));
@@ -108,7 +113,12 @@ impl Wrapper {
 
     /// With the shorter limits of examples/hasty.rs.
     pub(crate) fn hasty(self) -> Self {
-        Self { program: from_here(&HASTY).to_owned(), ..self }
+        self.is(&HASTY)
+    }
+
+    /// Another program that is one of these.
+    pub(crate) fn is(self, program: &str) -> Self {
+        Self { program: from_here(program).to_owned(), ..self }
     }
 
     /// Behind these words, which start it.

@@ -1,0 +1,133 @@
+//! starttls-wrapper: the story, top to bottom.
+
+use std::io::{self, Write};
+use std::os::fd::AsRawFd;
+
+use rustix::fs::FileType;
+use starttls_protocols::session::{Rules, Session};
+use starttls_protocols::{Offer, Protocol};
+
+use crate::check;
+use crate::cli::{self, HELP, Invocation};
+use crate::client::{self, Client};
+use crate::config::{Config, Inside};
+use crate::keeper::Keeper;
+use crate::message::{Error, Log};
+use crate::raw;
+use crate::relay::{Relay, Report};
+use crate::sandbox;
+use crate::side::Side;
+use crate::ucspi;
+use crate::window::{self, Half, Window};
+
+/// The whole program, with these protocols: what the command line and the environment ask for, and the exit status.
+pub fn run(protocols: &'static [Protocol]) -> ! {
+    client::spare_messages(FileType::Socket);
+    let mut log = Log::new("starttls-wrapper");
+    let invocation = cli::parse(protocols, std::env::args_os().skip(1), &|name| std::env::var_os(name));
+    let outcome = invocation.and_then(|invocation| match invocation {
+        Invocation::Help => print(HELP),
+        Invocation::Version => print(&cli::version(protocols)),
+        Invocation::Run(config) => serve(&config, &mut log),
+        Invocation::Check(config, arguments) => check::check(&config, &arguments, &log),
+    });
+    // Nothing is left to be done: descriptors are closed, messages are out.
+    raw::exit(outcome.unwrap_or_else(|why| {
+        log.fatal(&why);
+        why.exit_code()
+    }))
+}
+
+/// One session.
+///
+/// # Errors
+/// Whatever keeps it from beginning, or ended it before its time.
+pub fn serve(config: &Config, log: &mut Log) -> Result<u8, Error> {
+    client::spare_messages(FileType::Fifo);
+    (log.verbosity, log.client) = (config.verbosity, config.remote.clone());
+    let ucspi = config.ucspi.map(ucspi::Ends::adopt).transpose()?;
+    let mut client = Client::take()?;
+    let ends = config.said.ends(client::ends(&client.input));
+    log.client = log.client.take().or_else(|| ends.map(|ends| ends.client.to_string()));
+    let offer = offer(config, log)?;
+    if !matches!(config.inside, Inside::Itself) {
+        client.hurry();
+        client.prepare()?;
+    }
+    sandbox::hide()?;
+    let mut kept = vec![client.input.as_raw_fd(), client.output.as_raw_fd()];
+    kept.extend(ucspi.iter().flat_map(ucspi::Ends::numbers));
+    match window::split(&kept)? {
+        Half::Keeper(window, session) => {
+            // Open to the very end: sslserver -n ends whoever closes it sooner.
+            let _control = ucspi.map(|ends| ends.control);
+            Keeper::new(config, log, window)?.run(session, client)
+        }
+        Half::Session(window) => {
+            let report = Report::new(ends, identity(config));
+            listen(config, log, window, client, offer, report, ucspi)
+        }
+    }
+}
+
+/// What will be offered: nothing that could not be kept.
+fn offer(config: &Config, log: &Log) -> Result<Offer, Error> {
+    let ready = if config.ucspi.is_some() { Ok(()) } else { config.names.check() };
+    match ready {
+        Ok(()) if config.advertise => Ok(Offer::Add),
+        Ok(()) => Ok(Offer::Leave),
+        Err(why) if config.require_tls || config.implicit || matches!(config.inside, Inside::Itself) => Err(why),
+        Err(why) => {
+            log.warning(why);
+            Ok(Offer::Remove)
+        }
+    }
+}
+
+/// The other half's story.
+fn listen(
+    config: &Config,
+    log: &mut Log,
+    window: Window,
+    client: Client,
+    offer: Offer,
+    report: Report,
+    ucspi: Option<ucspi::Ends>,
+) -> Result<u8, Error> {
+    #[cfg(feature = "keylog")]
+    crate::tls::open_key_log();
+    let rules = Rules {
+        protocols: config.protocols,
+        protocol: config.protocol,
+        strict: config.require_tls,
+        offer,
+        replay: config.replay,
+        respawn: config.server_learns_of_tls(),
+        implicit: config.implicit,
+        transcript: config.verbosity >= 3,
+    };
+    let waited = client.waited;
+    let side = Side::new(client.input, client.output);
+    let relay = Relay::new(config, log, window, side, Session::new(rules), report)?.with(ucspi, waited);
+    config.walls.confine_session(relay.log())?;
+    relay.run()
+}
+
+/// How the server inside TLS learns who the client is.
+fn identity(config: &Config) -> &'static str {
+    match config.inside {
+        _ if config.proxy.is_some() => "proxy",
+        Inside::Respawn if config.connect.is_none() => "kept",
+        Inside::Itself => "kept",
+        Inside::Respawn | Inside::Backend(_) => "lost",
+    }
+}
+
+fn print(text: &str) -> Result<u8, Error> {
+    let mut output = io::stdout();
+    output
+        .write_all(text.as_bytes())
+        .and_then(|()| output.flush())
+        .map_err(Error::system("write to standard output"))?;
+    Ok(0)
+}
