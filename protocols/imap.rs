@@ -90,6 +90,10 @@ impl Snooper for Imap {
         }
     }
 
+    fn greet(&self, name: &str, out: &mut Vec<u8>) {
+        out.extend([b"* OK ", name.as_bytes(), b"\r\n"].concat());
+    }
+
     fn say(&self, sentence: Sentence, out: &mut Vec<u8>) {
         let (status, text): (&[u8], &[u8]) = match sentence {
             Sentence::GoAhead => (b"OK", b"Begin TLS negotiation now"),

@@ -142,6 +142,10 @@ pub trait Snooper {
         line::shown(unit, opening).to_vec()
     }
 
+    /// Appends the greeting of a server of this name to a client that shall not hear the server's own, as that came
+    /// before TLS. Nothing where the server [greets again](Self::greets_again).
+    fn greet(&self, _name: &str, _out: &mut Vec<u8>) {}
+
     /// Gives up a line held back until the next one shows what it is; the dialogue breaks off here.
     fn held(&mut self) -> Vec<u8> {
         Vec::new()

@@ -105,6 +105,10 @@ impl Snooper for Nntp {
         }
     }
 
+    fn greet(&self, name: &str, out: &mut Vec<u8>) {
+        out.extend([b"200 ", name.as_bytes(), b"\r\n"].concat());
+    }
+
     fn say(&self, sentence: Sentence, out: &mut Vec<u8>) {
         out.extend_from_slice(match sentence {
             Sentence::GoAhead => b"382 Continue with TLS negotiation\r\n",

@@ -103,6 +103,10 @@ impl Snooper for Pop3 {
         }
     }
 
+    fn greet(&self, name: &str, out: &mut Vec<u8>) {
+        out.extend([b"+OK ", name.as_bytes(), b"\r\n"].concat());
+    }
+
     fn say(&self, sentence: Sentence, out: &mut Vec<u8>) {
         out.extend_from_slice(match sentence {
             Sentence::GoAhead => b"+OK Begin TLS negotiation\r\n",

@@ -130,6 +130,19 @@ impl Session {
         session
     }
 
+    /// TLS stands with a server that was called by this name, for a client that knows no TLS. What the server said before
+    /// is not for the client's ears, so it is greeted in the server's name; nor is its offer of STARTTLS, inside.
+    pub fn called(&mut self, name: &str) {
+        self.inside = true;
+        self.meet(&[]);
+        let Some((_, snooper)) = &self.snooper else { return };
+        let mut greeting = Vec::new();
+        snooper.greet(name, &mut greeting);
+        self.phase = if snooper.greets_again() { Phase::Greeting } else { Phase::Command };
+        self.note(Speaker::Wrapper, &greeting, true);
+        self.tell_client(greeting);
+    }
+
     /// How many bytes of the client may come now; zero leaves them in the kernel.
     pub fn client_room(&self) -> usize {
         if self.phase == Phase::Command { self.client_unit().room() } else { 0 }

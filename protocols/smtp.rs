@@ -118,6 +118,10 @@ impl Snooper for Smtp {
         }
     }
 
+    fn greet(&self, name: &str, out: &mut Vec<u8>) {
+        out.extend([b"220 ", name.as_bytes(), b" ESMTP\r\n"].concat());
+    }
+
     fn say(&self, sentence: Sentence, out: &mut Vec<u8>) {
         out.extend_from_slice(match sentence {
             Sentence::GoAhead => b"220 2.0.0 Ready to start TLS\r\n",
