@@ -10,7 +10,8 @@ use starttls_wrapper::message::{Error, Log};
 use starttls_wrapper::{program, raw};
 
 fn main() -> ! {
-    let limits = Limits { write_stall: Duration::from_secs(3), last_words: Duration::from_secs(1) };
+    let limits =
+        Limits { write_stall: Duration::from_secs(3), last_words: Duration::from_secs(1), ..Limits::default() };
     let mut log = Log::new("starttls-wrapper");
     let session = cli::parse(PROTOCOLS, std::env::args_os().skip(1), &|name| std::env::var_os(name));
     let outcome = session.and_then(|session| match session {

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, socket_with};
 
-use crate::message::Error;
+use crate::message::{Error, Reason};
 use crate::signals::Signals;
 
 mod lookup;
@@ -19,7 +19,8 @@ mod race;
 
 pub use race::ATTEMPT_DELAY;
 
-/// How long a server's name is looked up and its addresses are tried, all together. The client waits meanwhile.
+/// How long a server's name is looked up and its addresses are tried, all together, unless another time is
+/// asked for. The client waits meanwhile.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Where a server listens.
@@ -90,24 +91,38 @@ impl Address {
         }
     }
 
+    /// The same host at another port; a path has none.
+    #[must_use]
+    pub fn at(&self, port: u16) -> Self {
+        match self {
+            Self::Tcp(host, _) => Self::Tcp(host.clone(), port),
+            Self::Unix(path) => Self::Unix(path.clone()),
+        }
+    }
+
     /// Goes there, unless this process is told to end meanwhile; then there is nothing. All addresses of a name are
     /// tried until one answers or the time is over. A name is looked up by a process of its own, which gives up first what
     /// it need not have.
     ///
     /// # Errors
-    /// [`Error::System`], with the reasons of all attempts.
+    /// [`Error::System`], or [`Error::Timeout`] when the time is over, with the reasons of all attempts.
     pub fn connect(
         &self,
+        timeout: Duration,
         signals: &Signals,
         give_up: impl FnOnce() -> Result<(), Error>,
     ) -> Result<Option<OwnedFd>, Error> {
+        let until = Instant::now() + timeout;
         let connected = match self {
-            Self::Tcp(host, port) => connect_tcp(host, *port, signals, give_up),
+            Self::Tcp(host, port) => connect_tcp(host, *port, until, signals, give_up),
             Self::Unix(path) => connect_unix(path.as_os_str()).map_err(NoWay::Because),
         };
         match connected {
             Ok(connection) => Ok(Some(connection)),
             Err(NoWay::Told) => Ok(None),
+            Err(NoWay::Because(why)) if Instant::now() >= until => {
+                Err(Error::Timeout(format!("unable to connect to {self}: {}", Reason(&why))))
+            }
             Err(NoWay::Because(why)) => Err(Error::System(format!("connect to {self}"), why)),
         }
     }
@@ -146,10 +161,10 @@ fn unix(text: &OsStr) -> Option<Address> {
 fn connect_tcp(
     host: &str,
     port: u16,
+    until: Instant,
     signals: &Signals,
     give_up: impl FnOnce() -> Result<(), Error>,
 ) -> Result<OwnedFd, NoWay> {
-    let until = Instant::now() + CONNECT_TIMEOUT;
     let addresses = match host.parse() {
         Ok(ip) => vec![SocketAddr::new(ip, port)],
         Err(_) => lookup::look_up(host, port, until, signals, give_up)?,

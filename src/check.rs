@@ -14,9 +14,11 @@ use crate::message::{Error, Log};
 use crate::sandbox::{Demand, Walls};
 use crate::tls::{CertificateDer, DistinguishedNames, Validity};
 
+mod call;
 mod trial;
 mod visitor;
 
+pub use call::check_call;
 use trial::try_session;
 use visitor::goes_in;
 

@@ -3,7 +3,6 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use lexopt::prelude::*;
 use starttls_protocols::Protocol;
 
 use crate::address::Address;
@@ -11,18 +10,21 @@ use crate::config::{Backend, BackendTls, Config, Inside, Proxy};
 use crate::keys::Files;
 use crate::message::Error;
 use crate::names::{Level, Names};
-use crate::proxy::{Said, Version};
+use crate::proxy::Version;
 use crate::tls::ClientAuth;
 
 mod environment;
 mod help;
+pub mod tlsify;
 mod values;
 mod version;
+mod words;
 
 pub use environment::remote;
 pub use help::{HELP, SYNOPSIS};
-use values::{Argument, usage};
+use values::Argument;
 pub use version::version;
+use words::Words;
 
 /// What the command line asks for.
 #[derive(Debug)]
@@ -46,41 +48,18 @@ pub fn parse(
     args: impl IntoIterator<Item = OsString>,
     env: &dyn Fn(&str) -> Option<OsString>,
 ) -> Result<Invocation, Error> {
-    let mut words: Vec<OsString> = args.into_iter().collect();
     let mut options = Options { config: Config { protocols, ..Config::default() }, ..Options::default() };
-    let mut parser = lexopt::Parser::from_args(words.clone());
-    let mut operands = Vec::new();
-    let mut check = false;
-    while let Some(argument) = parser.next().map_err(usage)? {
-        let option = match argument {
-            Long("help") => return Ok(Invocation::Help),
-            Long("version") => return Ok(Invocation::Version),
-            Long(name) => format!("--{name}"),
-            Short(letter) => format!("-{letter}"),
-            Value(first) => {
-                operands.push(first);
-                operands.extend(parser.raw_args().map_err(usage)?);
-                break;
+    Ok(match words::read(args, SYNOPSIS, OF_A_CHECK, &mut |argument| options.take(argument))? {
+        Words::Help => Invocation::Help,
+        Words::Version => Invocation::Version,
+        Words::Given { operands, check } => {
+            let config = Box::new(options.finish(operands, env)?);
+            match check {
+                Some(words) => Invocation::Check(config, words),
+                None => Invocation::Run(config),
             }
-        };
-        match option.as_str() {
-            "--check" => check = true,
-            _ => options.take(&option, &mut Argument { option: &option, parser: &mut parser })?,
         }
-        if OF_A_CHECK.contains(&option.as_str()) {
-            leave_out(&mut words, &option, parser.raw_args().map_err(usage)?.as_slice().len());
-        }
-    }
-    let config = options.finish(operands, env).map(Box::new)?;
-    Ok(if check { Invocation::Check(config, words) } else { Invocation::Run(config) })
-}
-
-/// Takes an option out, and its value if that is a word of its own, that has so many words behind it. Others of its name
-/// may be an option's value, or prog's.
-fn leave_out(words: &mut Vec<OsString>, option: &str, behind: usize) {
-    let Some(last) = words.len().checked_sub(behind + 1) else { return };
-    let alone = words.get(last).is_some_and(|word| word.as_encoded_bytes().starts_with(option.as_bytes()));
-    words.drain(last.saturating_sub(usize::from(!alone))..=last);
+    })
 }
 
 /// The options as they come: one row in [`take`](Self::take), one field of what it is about.
@@ -101,9 +80,9 @@ struct Options {
 }
 
 impl Options {
-    fn take(&mut self, option: &str, argument: &mut Argument<'_>) -> Result<(), Error> {
+    fn take(&mut self, argument: &mut Argument<'_>) -> Result<(), Error> {
         let Self { config, backend, .. } = self;
-        match option {
+        match argument.option {
             "-r" | "--require-tls" => config.require_tls = true,
             "--tls-deadline" => config.tls_deadline = argument.milliseconds()?,
             "-p" | "--protocol" => config.protocol = argument.protocol(config.protocols)?,
@@ -135,9 +114,9 @@ impl Options {
             "-Z" => config.keep_environment = true,
             "-z" => config.keep_environment = false,
             "-v" => config.verbosity = argument.number()?,
-            _ => return Err(Error::Usage(format!("unknown option {option}: {SYNOPSIS}"))),
+            _ => return Err(argument.unknown()),
         }
-        self.given.push(option.to_owned());
+        self.given.push(argument.option.to_owned());
         Ok(())
     }
 
@@ -151,9 +130,7 @@ impl Options {
         config.walls.ids = environment::ids(env)?;
         config.names = Names::gather(self.level, std::env::vars_os());
         config.authorities = environment::authorities(config.client_auth, env)?;
-        config.proto = env("PROTO").map_or(config.proto, |proto| proto.to_string_lossy().into_owned());
-        config.remote = remote(&config.proto, env);
-        config.said = Said::read(&config.proto, env);
+        environment::tell_client(&mut config, env);
         config.ucspi = if self.ucspi_tls { None } else { environment::ucspi(env)? };
         Ok(config)
     }
@@ -168,7 +145,7 @@ impl Options {
 
     fn proxy(&self) -> Result<Option<Proxy>, Error> {
         let no_tls = match &self.config.inside {
-            Inside::Backend(backend) => backend.tls == BackendTls::None,
+            Inside::Backend(backend) | Inside::Called(backend) => backend.tls == BackendTls::None,
             Inside::Respawn | Inside::Itself => true,
         };
         match self.proxy_version {

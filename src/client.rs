@@ -5,11 +5,12 @@
 //! never reads from either.
 
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 
 use rustix::fs::{FileType, Mode, OFlags, fcntl_getfl, fstat, open};
-use rustix::io::ioctl_fionbio;
+use rustix::io::{Errno, fcntl_dupfd_cloexec, ioctl_fionbio};
 use rustix::net::{getpeername, getsockname, sockopt};
+use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::stdio::{dup2_stderr, dup2_stdin, dup2_stdout, stderr, stdin, stdout};
 
 use crate::message::Error;
@@ -35,12 +36,38 @@ impl Client {
     /// [`Error::System`].
     pub fn take() -> Result<Self, Error> {
         let duplicate = Error::system("duplicate descriptor 0");
-        let input = rustix::io::fcntl_dupfd_cloexec(stdin(), FIRST_FREE).map_err(duplicate)?;
+        let input = fcntl_dupfd_cloexec(stdin(), FIRST_FREE).map_err(duplicate)?;
         let duplicate = Error::system("duplicate descriptor 1");
-        let output = rustix::io::fcntl_dupfd_cloexec(stdout(), FIRST_FREE).map_err(duplicate)?;
-        let null = null()?;
-        dup2_stdin(&null).and_then(|()| dup2_stdout(&null)).map_err(Error::system("replace descriptors 0 and 1"))?;
-        Ok(Self { input, output, waited: [false; 2] })
+        let output = fcntl_dupfd_cloexec(stdout(), FIRST_FREE).map_err(duplicate)?;
+        replace_standard()?;
+        Ok(Self::over(input, output))
+    }
+
+    /// A client that is run by this program: this program's end, and the other one as the descriptors that a UCSPI client
+    /// has. To be called before anything else is opened but what was inherited.
+    ///
+    /// # Errors
+    /// [`Error::System`].
+    pub fn to_be_run() -> Result<(Self, Self), Error> {
+        let pipe = || {
+            let (input, output) = pipe_with(PipeFlags::CLOEXEC)?;
+            // One of the pipe's own must not be where prog's shall be.
+            Ok((fcntl_dupfd_cloexec(input, UCSPI_WRITE + 1)?, fcntl_dupfd_cloexec(output, UCSPI_WRITE + 1)?))
+        };
+        let ((prog_reads, write), (read, prog_writes)) =
+            pipe().and_then(|first| Ok((first, pipe()?))).map_err(Error::system::<Errno>("make a pipe"))?;
+        let place = |fd, number| raw::place(fd, number).map_err(Error::system("hand a descriptor to prog"));
+        let prog = Self::over(place(&prog_reads, UCSPI_READ)?, place(&prog_writes, UCSPI_WRITE)?);
+        Ok((Self::over(read, write), prog))
+    }
+
+    fn over(input: OwnedFd, output: OwnedFd) -> Self {
+        Self { input, output, waited: [false; 2] }
+    }
+
+    /// The numbers of the descriptors.
+    pub fn numbers(&self) -> [RawFd; 2] {
+        [self.input.as_raw_fd(), self.output.as_raw_fd()]
     }
 
     /// Without Nagle's delay (a go-ahead must not wait 40 ms for an acknowledgement), and with keepalive, so that a
@@ -84,6 +111,15 @@ pub fn ends(connection: impl AsFd) -> Option<Ends> {
     Some(Ends::new(client, server))
 }
 
+/// Leaves `/dev/null` in the places of descriptors 0 and 1.
+///
+/// # Errors
+/// [`Error::System`].
+pub fn replace_standard() -> Result<(), Error> {
+    let null = null()?;
+    dup2_stdin(&null).and_then(|()| dup2_stdout(&null)).map_err(Error::system("replace descriptors 0 and 1"))
+}
+
 /// Keeps messages from the client, ours and those of prog and all that it starts: where descriptor 2 is the client, as
 /// inetd and xinetd have it, it becomes `/dev/null`. To be called before anything is said. A socket is taken for the
 /// client always; a pipe when there is a session, as it may be a person's pager before; a terminal never.
@@ -107,6 +143,12 @@ fn waits(fd: impl AsFd) -> Result<bool, Error> {
     let flags = fcntl_getfl(fd).map_err(Error::system("read the flags of the client's descriptors"))?;
     Ok(!flags.contains(OFlags::NONBLOCK))
 }
+
+/// Where a UCSPI client reads (D. J. Bernstein's tcpclient).
+pub const UCSPI_READ: RawFd = 6;
+
+/// Where it writes.
+pub const UCSPI_WRITE: RawFd = 7;
 
 /// Above the standard descriptors.
 const FIRST_FREE: i32 = 3;

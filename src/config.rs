@@ -2,12 +2,13 @@
 //! and what comes of it everybody else's.
 
 use std::ffi::OsString;
+use std::os::fd::RawFd;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use starttls_protocols::{PROTOCOLS, Protocol};
 
-use crate::address::Address;
+use crate::address::{Address, CONNECT_TIMEOUT};
 use crate::keys::{Authorities, Files};
 use crate::names::Names;
 use crate::proxy::{Said, Version};
@@ -18,7 +19,7 @@ mod limits;
 mod numbers;
 mod variables;
 
-pub use limits::{LAST_WORDS, Limits, WRITE_STALL};
+pub use limits::{HALF_CLOSED, LAST_WORDS, Limits, WRITE_STALL};
 pub use numbers::Numbers;
 pub use variables::{DESCRIPTORS, is_own_variable, is_tls_fact, is_tls_variable};
 
@@ -69,6 +70,8 @@ pub struct Config {
     pub proxy: Option<Proxy>,
     /// `--accept-proxy`.
     pub accept_proxy: bool,
+    /// `--control`: where it is told what was negotiated, and how it ended.
+    pub control: Option<RawFd>,
     /// SSLCTLFD, SSLREADFD and SSLWRITEFD: TLS with the client is a UCSPI-TLS server's affair.
     pub ucspi: Option<Numbers>,
     /// What no option says.
@@ -78,7 +81,11 @@ pub struct Config {
 impl Config {
     /// The server inside TLS begins after the client's handshake, because it is told about it.
     pub fn server_learns_of_tls(&self) -> bool {
-        matches!(self.inside, Inside::Respawn) || self.proxy.is_some_and(|proxy| proxy.version == Version::V2)
+        match self.inside {
+            Inside::Respawn => true,
+            Inside::Called(_) => false,
+            Inside::Itself | Inside::Backend(_) => self.proxy.is_some_and(|proxy| proxy.version == Version::V2),
+        }
     }
 }
 
@@ -108,6 +115,7 @@ impl Default for Config {
             said: Said::default(),
             proxy: None,
             accept_proxy: false,
+            control: None,
             ucspi: None,
             limits: Limits::default(),
         }
@@ -156,6 +164,8 @@ pub enum Inside {
     Itself,
     /// A TLS server.
     Backend(Backend),
+    /// A TLS server that is called: nobody serves before TLS (tlsify).
+    Called(Backend),
 }
 
 /// How TLS begins with the backend (`--backend-tls`).
@@ -166,33 +176,95 @@ pub enum BackendTls {
     Implicit,
     /// By the protocol's STARTTLS.
     StartTls,
+    /// By STARTTLS if the backend offers it, else from the first byte at this port.
+    Either(u16),
     /// By STARTTLS if the backend offers it, else not at all.
     Opportunistic,
     /// Not at all.
     None,
 }
 
-/// The TLS server at host and port.
-#[derive(Clone, Debug, Default)]
+impl BackendTls {
+    /// How many ways there are; each wants a connection of its own.
+    pub fn ways(self) -> u8 {
+        match self {
+            Self::Either(_) | Self::Opportunistic => 2,
+            Self::Implicit | Self::StartTls | Self::None => 1,
+        }
+    }
+}
+
+/// The server name that is asked for (SNI).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Sni {
+    /// The first name that the server may prove.
+    #[default]
+    First,
+    /// This one.
+    Name(String),
+    /// None.
+    None,
+}
+
+/// The TLS server at host and port. Its options begin with `--backend-` in starttls-wrapper.
+#[derive(Clone, Debug)]
 pub struct Backend {
     /// Where it listens.
     pub address: Address,
-    /// `--backend-tls`.
+    /// How long its addresses are tried, all together.
+    pub connect_timeout: Duration,
+    /// `--tls`.
     pub tls: BackendTls,
-    /// `--backend-name`; the first one is the SNI. Empty where there is no TLS to verify.
+    /// `--name`. Empty where there is no TLS to verify.
     pub names: Vec<String>,
-    /// `--backend-ca`; `None` is the system's anchors, or with `--backend-pin` none.
+    /// `--sni`, `--no-sni`.
+    pub sni: Sni,
+    /// The ALPN name that is offered.
+    pub alpn: Option<&'static [u8]>,
+    /// `--ca`; `None` is the system's anchors, or with `--pin` none.
     pub anchors: Option<PathBuf>,
-    /// `--backend-pin`.
+    /// `--pin`.
     pub pins: Vec<Pin>,
-    /// `--backend-cert` and `--backend-key`.
+    /// `--cert` and `--key`.
     pub own: Option<Files>,
+    /// `--pq`: no key exchange but one that a quantum computer does not undo.
+    pub hybrid: bool,
+    /// The last word to it is close_notify.
+    pub close_notify: bool,
+}
+
+impl Default for Backend {
+    /// Nowhere yet.
+    fn default() -> Self {
+        Self {
+            address: Address::default(),
+            connect_timeout: CONNECT_TIMEOUT,
+            tls: BackendTls::default(),
+            names: Vec::new(),
+            sni: Sni::default(),
+            alpn: None,
+            anchors: None,
+            pins: Vec::new(),
+            own: None,
+            hybrid: false,
+            close_notify: true,
+        }
+    }
 }
 
 impl Backend {
     /// Whether a chain must vouch for it. Pins alone do without, pins beside `--backend-ca` do not.
     pub fn needs_chain(&self) -> bool {
         self.pins.is_empty() || self.anchors.is_some()
+    }
+
+    /// The server name that is sent.
+    pub fn sni(&self) -> Option<&str> {
+        match &self.sni {
+            Sni::First => self.names.first().map(String::as_str),
+            Sni::Name(name) => Some(name),
+            Sni::None => None,
+        }
     }
 
     /// What it has proved when TLS stands, in a word for the session line.

@@ -6,12 +6,13 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::ExitStatusExt;
 use std::process::Child;
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::address::Address;
-use crate::client::Client;
-use crate::config::{Backend, Config, Inside};
+use crate::client::{self, Client};
+use crate::config::{Backend, BackendTls, Config, Inside};
 use crate::message::{Error, Log};
 use crate::proxy::Ends;
 use crate::signals::{self, Signals};
@@ -20,6 +21,7 @@ use crate::window::{Ask, Peer, Window};
 
 mod allowance;
 mod anchors;
+mod caller;
 mod ending;
 mod keys;
 mod prog;
@@ -123,7 +125,8 @@ impl<'a> Keeper<'a> {
                 Ask::Spawn(variables) => self.spawn(variables),
                 Ask::Client(ends) => self.meet(ends),
                 Ask::Prepare => self.prepare(),
-                Ask::Connect => self.connect(),
+                Ask::Connect => self.connect(None),
+                Ask::ConnectImplicit => self.connect_implicit(),
                 Ask::Anchors(Peer::Client) => self.authorities(),
                 Ask::Anchors(Peer::Backend) => self.anchors(),
                 Ask::Chain(name, schemes) => self.chain(name.as_deref(), &schemes),
@@ -144,8 +147,9 @@ impl<'a> Keeper<'a> {
         if matches!(why, Error::Impossible(_)) {
             return Err(why);
         }
-        // Without prog, or without a key where TLS begins at once, there is no session to go on.
-        let tls_only = self.config.implicit || matches!(self.config.inside, Inside::Itself);
+        // Without prog, without a key where TLS begins at once, or without the server that is called, there is no session
+        // to go on.
+        let tls_only = self.config.implicit || matches!(self.config.inside, Inside::Itself | Inside::Called(_));
         if matches!(why, Error::Prog(..)) || tls_only {
             self.failure = Some(why);
         } else {
@@ -174,17 +178,29 @@ impl<'a> Keeper<'a> {
         self.window.grant(&[], &[])
     }
 
-    fn connect(&mut self) -> Result<(), Error> {
+    fn connect(&mut self, port: Option<u16>) -> Result<(), Error> {
         self.left.connection.take()?;
-        let Some(connection) = self.reach(&self.backend()?.address)? else { return self.window.refuse() };
+        let Backend { address, connect_timeout, .. } = self.backend()?;
+        let address = port.map_or_else(|| address.clone(), |port| address.at(port));
+        let Some(connection) = self.reach(&address, *connect_timeout)? else { return self.window.refuse() };
         (self.left.own_chain, self.left.own_signature) = (true, true);
+        if matches!(self.config.inside, Inside::Called(_)) {
+            self.ends = client::ends(&connection);
+        }
         self.window.grant(&[], &[connection.as_fd()])
     }
 
+    fn connect_implicit(&mut self) -> Result<(), Error> {
+        match self.backend()?.tls {
+            BackendTls::Either(port) => self.connect(Some(port)),
+            _ => Err(refused()),
+        }
+    }
+
     /// A connection, unless this process is told to end. Who looks a name up has no key, and rights of its own.
-    fn reach(&mut self, address: &Address) -> Result<Option<OwnedFd>, Error> {
+    fn reach(&mut self, address: &Address, timeout: Duration) -> Result<Option<OwnedFd>, Error> {
         let Self { identity, own, config, signals, .. } = self;
-        address.connect(signals, || {
+        address.connect(timeout, signals, || {
             (*identity, *own) = (None, None);
             config.walls.drop_privileges()
         })
@@ -192,7 +208,7 @@ impl<'a> Keeper<'a> {
 
     fn backend(&self) -> Result<&'a Backend, Error> {
         match &self.config.inside {
-            Inside::Backend(backend) => Ok(backend),
+            Inside::Backend(backend) | Inside::Called(backend) => Ok(backend),
             Inside::Respawn | Inside::Itself => Err(refused()),
         }
     }

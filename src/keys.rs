@@ -57,7 +57,7 @@ pub fn anchors(file: Option<&Path>) -> Result<Vec<CertificateDer<'static>>, Erro
     }
     let found = rustls_native_certs::load_native_certs().certs;
     if found.is_empty() {
-        let what = "unable to find the system's trust anchors: install them, or name some with --backend-ca";
+        let what = "unable to find the system's trust anchors: install them, or name others in a file";
         return Err(Error::TlsConfig(what.into()));
     }
     Ok(found)

@@ -7,6 +7,9 @@
 //!                              fd 0/1 ⇄ client    pipes ⇄ prog    socket ⇄ TLS server
 //!                              Reads every network byte; never sees the key.
 //! ```
+//!
+//! tlsify is the same with the parts exchanged: fd 0/1 or prog is the client, which knows no TLS, and the server is
+//! called. The keeper connects and has the client's key.
 
 pub mod address;
 pub mod check;

@@ -194,6 +194,19 @@ impl Log {
     }
 }
 
+/// Prints what was asked for (`--help`, `--version`). Returns the exit status.
+///
+/// # Errors
+/// [`Error::System`].
+pub fn print(text: &str) -> Result<u8, Error> {
+    let mut output = io::stdout();
+    output
+        .write_all(text.as_bytes())
+        .and_then(|()| output.flush())
+        .map_err(Error::system("write to standard output"))?;
+    Ok(0)
+}
+
 /// Passes on what a session that was tried said (`--check`).
 pub fn pass_on(messages: &[u8]) {
     let _ = io::stderr().write_all(messages);

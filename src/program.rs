@@ -1,6 +1,5 @@
 //! starttls-wrapper: the story, top to bottom.
 
-use std::io::{self, Write};
 use std::os::fd::AsRawFd;
 
 use rustix::fs::FileType;
@@ -12,7 +11,7 @@ use crate::cli::{self, HELP, Invocation};
 use crate::client::{self, Client};
 use crate::config::{Config, Inside};
 use crate::keeper::Keeper;
-use crate::message::{Error, Log};
+use crate::message::{self, Error, Log};
 use crate::raw;
 use crate::relay::{Relay, Report};
 use crate::sandbox;
@@ -23,11 +22,11 @@ use crate::window::{self, Half, Window};
 /// The whole program, with these protocols: what the command line and the environment ask for, and the exit status.
 pub fn run(protocols: &'static [Protocol]) -> ! {
     client::spare_messages(FileType::Socket);
-    let mut log = Log::new("starttls-wrapper");
+    let mut log = Log::new(NAME);
     let invocation = cli::parse(protocols, std::env::args_os().skip(1), &|name| std::env::var_os(name));
     let outcome = invocation.and_then(|invocation| match invocation {
-        Invocation::Help => print(HELP),
-        Invocation::Version => print(&cli::version(protocols)),
+        Invocation::Help => message::print(HELP),
+        Invocation::Version => message::print(&cli::version(NAME, protocols)),
         Invocation::Run(config) => serve(&config, &mut log),
         Invocation::Check(config, arguments) => check::check(&config, &arguments, &log),
     });
@@ -119,15 +118,8 @@ fn identity(config: &Config) -> &'static str {
         _ if config.proxy.is_some() => "proxy",
         Inside::Respawn if config.connect.is_none() => "kept",
         Inside::Itself => "kept",
-        Inside::Respawn | Inside::Backend(_) => "lost",
+        Inside::Respawn | Inside::Backend(_) | Inside::Called(_) => "lost",
     }
 }
 
-fn print(text: &str) -> Result<u8, Error> {
-    let mut output = io::stdout();
-    output
-        .write_all(text.as_bytes())
-        .and_then(|()| output.flush())
-        .map_err(Error::system("write to standard output"))?;
-    Ok(0)
-}
+const NAME: &str = "starttls-wrapper";

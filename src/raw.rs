@@ -1,5 +1,5 @@
-//! The things that safe Rust has no word for: fork(2), a descriptor that was inherited and is known by its number only,
-//! what a socket's peer has not taken, and _exit(2). All of this program's `unsafe` is here, and the only door to libc.
+//! The things that safe Rust has no word for: fork(2), descriptors that others know by their numbers, what a socket's peer
+//! has not taken, and _exit(2). All of this program's `unsafe` is here, and the only door to libc.
 
 #![allow(unsafe_code)]
 
@@ -69,6 +69,20 @@ pub fn unsent(fd: BorrowedFd<'_>) -> io::Result<u64> {
         return Err(io::Error::last_os_error());
     }
     Ok(count.unsigned_abs().into())
+}
+
+/// Moves a descriptor to this number, where nothing of this program is; what whoever started it left there is closed.
+///
+/// # Errors
+/// The system's.
+pub fn place(fd: &OwnedFd, number: RawFd) -> io::Result<OwnedFd> {
+    // SAFETY: nobody in this program owns what is closed by it, and nobody else owns what is there afterwards.
+    unsafe {
+        if libc::dup3(fd.as_raw_fd(), number, libc::O_CLOEXEC) < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(OwnedFd::from_raw_fd(number))
+    }
 }
 
 /// Ends the process at once. What libraries do at exit helps a process in which others live on; here it would touch

@@ -14,7 +14,9 @@ use crate::window::{Ask, Window};
 use starttls_protocols::session::{Limit, Order, Session};
 
 mod backend;
+mod call;
 mod carry;
+mod control;
 mod failure;
 mod listen;
 mod passage;
@@ -26,8 +28,9 @@ mod switch;
 mod trust;
 mod ucspi;
 
+pub use control::{Control, MAX_CONTROL};
+pub use passage::LINGER;
 use passage::Passage;
-pub use passage::{HALF_CLOSED, LINGER};
 use reactor::{Reactor, Who};
 pub use report::Report;
 use stall::Stalls;
@@ -57,6 +60,7 @@ pub struct Relay<'a> {
     /// What it told of TLS.
     told: Option<Vec<String>>,
     report: Report,
+    control: Control,
     /// Where what is read is put, from whichever side.
     piece: Box<[u8]>,
 }
@@ -81,7 +85,7 @@ impl<'a> Relay<'a> {
         report: Report,
     ) -> Result<Self, Error> {
         let window = Arc::new(window);
-        let reactor = Reactor::new(Arc::clone(&window))?;
+        let reactor = Reactor::new(Arc::clone(&window), matches!(config.inside, Inside::Called(_)))?;
         reactor.register(Who::Client, &client)?;
         Ok(Self {
             config,
@@ -98,6 +102,7 @@ impl<'a> Relay<'a> {
             waited: [false; 2],
             told: None,
             report,
+            control: Control::default(),
             piece: vec![0; PIECE].into(),
         })
     }
@@ -119,6 +124,9 @@ impl<'a> Relay<'a> {
     /// # Errors
     /// Whatever ended the session before its time.
     pub fn run(mut self) -> Result<u8, Error> {
+        if let Inside::Called(backend) = &self.config.inside {
+            return self.call(backend);
+        }
         // Whoever sends a header to us has said what there is to say.
         if self.config.proxy.is_some() && self.report.ends.is_none() && !self.config.accept_proxy {
             self.log.warning(UNKNOWN_CLIENT);
@@ -242,7 +250,8 @@ impl<'a> Relay<'a> {
     }
 
     fn pass_through(&mut self) -> Result<(), Error> {
-        if self.client.tls().is_none() && self.told.is_none() {
+        let inside = [Some(&self.client), self.server.as_ref()].into_iter().flatten().any(|side| side.tls().is_some());
+        if !inside && self.told.is_none() {
             self.window.tell(&Ask::Release)?;
         }
         let Some(server) = &mut self.server else { return Ok(()) };

@@ -35,8 +35,11 @@ pub struct Side {
     sent: u64,
     /// We said that we are done.
     shut: bool,
+    /// The peer answers behind our end, too, so that its own end is due in any case.
+    has_the_last_word: bool,
     /// The peer is gone: it hears nothing any more.
     lost: bool,
+    write_error: Option<io::Error>,
     /// Nothing more comes.
     ended: Option<Heard>,
     fault: Option<Fault>,
@@ -65,7 +68,9 @@ impl Side {
             nothing_more: false,
             sent: 0,
             shut: false,
+            has_the_last_word: false,
             lost: false,
+            write_error: None,
             ended: None,
             fault: None,
         }
@@ -137,8 +142,8 @@ impl Side {
             }
             Err(_) => {}
         }
-        // Whoever has heard our close_notify need not answer it (RFC 8446 section 6.1).
-        if matches!(heard, Ok(Heard::Cut) | Err(_)) && self.tls.is_some() && !self.shut {
+        // Whoever has heard our close_notify need not answer it, unless it had more to say (RFC 8446 section 6.1).
+        if matches!(heard, Ok(Heard::Cut) | Err(_)) && self.tls.is_some() && (!self.shut || self.has_the_last_word) {
             self.fault.get_or_insert(Fault::Cut);
         }
         heard
@@ -183,8 +188,9 @@ impl Side {
         }
         match (Output { fd: self.output.as_ref(), writable: &mut self.writable, sent: &mut self.sent }).write(bytes) {
             Ok(count) => count,
+            Err(why) if why.kind() == io::ErrorKind::WouldBlock => 0,
             Err(why) => {
-                self.lost |= why.kind() != io::ErrorKind::WouldBlock;
+                self.lose_by(why);
                 0
             }
         }
@@ -214,8 +220,8 @@ impl Side {
         match sent {
             Ok(()) => true,
             Err(why) if why.kind() == io::ErrorKind::WouldBlock => false,
-            Err(_) => {
-                self.lose();
+            Err(why) => {
+                self.lose_by(why);
                 true
             }
         }
@@ -246,10 +252,26 @@ impl Side {
         }
     }
 
+    /// The peer answers behind our end: an answer that is cut there is none (RFC 8446 section 6.1).
+    pub fn expect_the_last_word(&mut self) {
+        self.has_the_last_word = true;
+    }
+
     /// The peer is gone.
     pub fn lose(&mut self) {
         self.lost = true;
         self.pending.clear();
+    }
+
+    fn lose_by(&mut self, why: io::Error) {
+        self.lose();
+        self.write_error.get_or_insert(why);
+    }
+
+    /// Why the output takes nothing any more, where nobody has left: a disk is full.
+    pub fn take_write_error(&mut self) -> Option<io::Error> {
+        let by_leaving = [io::ErrorKind::BrokenPipe, io::ErrorKind::ConnectionReset];
+        self.write_error.take_if(|why| !by_leaving.contains(&why.kind()))
     }
 
     /// Whether the peer is gone.

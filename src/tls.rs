@@ -14,18 +14,22 @@ mod facts;
 mod guest;
 mod identity;
 mod leg;
+pub mod pin;
 mod reason;
 mod remote;
+mod shown;
 
-pub use backend::{Pin, Trust, pin_of};
+pub use backend::{Trust, pin_of};
 pub use client::Welcome;
 pub use dn::{DistinguishedNames, Validity};
 pub use facts::Facts;
 pub use guest::{ClientAuth, Guest};
 pub use identity::{Identity, may_be_signed};
 pub use leg::{Heard, Leg, is_no_tls};
-pub use reason::about_certificate;
+pub use pin::Pin;
+pub use reason::{about_certificate, alert};
 pub use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+pub use shown::Shown;
 
 /// The lowest TLS version allowed (`--tls-min`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -57,6 +61,12 @@ pub fn groups() -> Vec<String> {
 /// The provider, with X25519MLKEM768 first among its groups.
 fn provider() -> Arc<CryptoProvider> {
     Arc::new(aws_lc_rs::default_provider())
+}
+
+/// The same with the groups alone that a quantum computer does not undo.
+fn hybrid_provider() -> Arc<CryptoProvider> {
+    use aws_lc_rs::kx_group::{SECP256R1MLKEM768, X25519MLKEM768};
+    Arc::new(CryptoProvider { kx_groups: vec![X25519MLKEM768, SECP256R1MLKEM768], ..aws_lc_rs::default_provider() })
 }
 
 /// Whether this certificate can be a trust anchor.

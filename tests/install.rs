@@ -19,6 +19,7 @@ fn everything_is_installed_below_destdir_and_prefix() {
 
     let mode = |path: PathBuf| fs::metadata(&path).expect("it is there").permissions().mode() & 0o777;
     assert_eq!(mode(place.join("usr/bin/starttls-wrapper")), 0o755);
+    assert_eq!(mode(place.join("usr/bin/tlsify")), 0o755);
     assert_eq!(mode(place.join("usr/bin/proxy-env")), 0o755);
     for page in files(&root.join("man")) {
         let section = page.extension().and_then(|section| section.to_str()).expect("a section");

@@ -15,7 +15,7 @@ mod page;
 #[path = "manual/source.rs"]
 mod source;
 
-use help::{is_option, options_of_the_help};
+use help::{is_option, options_of};
 use page::Page;
 use source::{Source, sources};
 
@@ -59,6 +59,20 @@ const CONTRACT: &[&str] = &[
     "-z",
 ];
 
+/// Of every program with options.
+const OF_ANY_PROGRAM: [&str; 3] = ["--check", "--help", "--version"];
+
+/// Sources of tlsify alone; their messages and limits are in its own page.
+const OF_TLSIFY: &[&str] = &[
+    "src/bin/tlsify.rs",
+    "src/check/call.rs",
+    "src/cli/tlsify.rs",
+    "src/keeper/caller.rs",
+    "src/relay/call.rs",
+    "src/relay/control.rs",
+    "src/tls/shown.rs",
+];
+
 /// In the contract and the manual, and not in the program yet. Whoever builds one takes it out of here.
 const PENDING: &[&str] = &[];
 
@@ -84,19 +98,31 @@ fn options_are_those_of_the_help_the_manual_and_the_contract() {
     let pending = PENDING.iter().map(|option| option.to_string()).collect();
     let built: BTreeSet<String> = contract.difference(&pending).cloned().collect();
     assert_eq!(main_page().options(), contract, "the manual and the contract");
-    assert_eq!(options_of_the_help(), built, "--help and the contract");
+    assert_eq!(options_of(env!("CARGO_BIN_EXE_starttls-wrapper")), built, "--help and the contract");
     let mut taken: BTreeSet<String> = BTreeSet::new();
     for source in program_sources().iter().filter(|source| source.path.ends_with("cli.rs")) {
         taken.extend(source.literals.iter().filter(|literal| is_option(literal)).cloned());
     }
-    taken.extend(["--help".to_owned(), "--version".to_owned()]);
+    taken.extend(OF_ANY_PROGRAM.map(str::to_owned));
     assert_eq!(taken, built, "what the command line takes, and the contract");
+}
+
+#[test]
+fn options_of_tlsify_are_those_of_its_help_and_its_manual() {
+    let of_the_help = options_of(env!("CARGO_BIN_EXE_tlsify"));
+    assert_eq!(tlsify_page().options(), of_the_help, "the manual and --help");
+    let command_line = sources(&["src"]).into_iter().find(|source| source.path.ends_with("cli/tlsify.rs"));
+    let literals = command_line.expect("the command line").literals;
+    let mut taken: BTreeSet<String> = literals.into_iter().filter(|literal| is_option(literal)).collect();
+    taken.extend(OF_ANY_PROGRAM.map(str::to_owned));
+    assert_eq!(taken, of_the_help, "what the command line takes, and --help");
 }
 
 #[test]
 fn every_variable_of_the_source_is_in_the_manual() {
     let mut documented = main_page().variables();
     documented.extend(Page::read(&root().join("man/proxy-env.8")).variables());
+    documented.extend(tlsify_page().variables());
     for source in program_sources() {
         for literal in &source.literals {
             let name = literal.split(['=', ':']).next().unwrap_or_default();
@@ -116,9 +142,10 @@ fn every_message_of_the_source_is_in_the_manual() {
         if source.path.ends_with(VERDICTS) {
             continue;
         }
-        let page = page_of(&source);
+        let pages = pages_of(&source);
+        let units: Vec<String> = pages.iter().flat_map(|page| page.units("DIAGNOSTICS")).collect();
         for literal in source.literals.iter().filter(|literal| is_sentence(literal)) {
-            if !page.units("DIAGNOSTICS").iter().any(|unit| holds(unit, literal)) {
+            if !units.iter().any(|unit| holds(unit, literal)) {
                 missing += &format!("{}: {literal}\n", source.path.display());
             }
         }
@@ -128,10 +155,11 @@ fn every_message_of_the_source_is_in_the_manual() {
 
 #[test]
 fn every_message_of_the_manual_is_in_the_source() {
-    let sources = program_sources();
+    let sources = sources(&["src"]);
     let literals: Vec<&str> = sources.iter().flat_map(|source| &source.literals).map(String::as_str).collect();
     let words: BTreeSet<&str> = literals.iter().flat_map(|literal| words(literal)).collect();
-    for head in main_page().heads("DIAGNOSTICS") {
+    let heads = [main_page(), tlsify_page()].map(|page| page.heads("DIAGNOSTICS"));
+    for head in heads.concat() {
         for piece in pieces(&head) {
             let whole = literals.iter().any(|literal| literal.contains(&piece));
             let composed = piece.starts_with("unable to ") && self::words(&piece).all(|word| words.contains(word));
@@ -143,7 +171,8 @@ fn every_message_of_the_manual_is_in_the_source() {
 #[test]
 fn limits_are_those_of_the_source() {
     let limits = sources(&["src", "protocols"]).into_iter().flat_map(|source| source.limits).collect::<BTreeSet<_>>();
-    assert_eq!(main_page().limits(), limits, "LIMITS, and the constants of the source");
+    let documented = &main_page().limits() | &tlsify_page().limits();
+    assert_eq!(documented, limits, "LIMITS, and the constants of the source");
 }
 
 #[test]
@@ -165,9 +194,21 @@ fn main_page() -> Page {
     Page::read(&root().join("man/starttls-wrapper.8"))
 }
 
+fn tlsify_page() -> Page {
+    Page::read(&root().join("man/tlsify.1"))
+}
+
 /// The sources of starttls-wrapper itself; a second program has its own page.
 fn program_sources() -> Vec<Source> {
     sources(&["src"]).into_iter().filter(|source| !source.path.starts_with(root().join("src/bin"))).collect()
+}
+
+/// tlsify's page tells what is its own, and refers to the main one for the rest.
+fn pages_of(source: &Source) -> Vec<Page> {
+    if OF_TLSIFY.iter().any(|path| source.path == root().join(path)) {
+        return vec![tlsify_page(), main_page()];
+    }
+    vec![page_of(source)]
 }
 
 /// `src/bin/name.rs` or `src/bin/name/...` has the page `man/name.8`.

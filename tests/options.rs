@@ -28,7 +28,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::thread;
 
-use help::options_of_the_help;
+use help::options_of;
 use page::Page;
 use play::Seen;
 
@@ -96,7 +96,7 @@ fn every_option_does_in_a_session_what_its_row_says() {
 #[test]
 fn every_option_and_every_variable_has_a_row() {
     let manual = Page::read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("man/starttls-wrapper.8"));
-    let mut wanted = options_of_the_help();
+    let mut wanted = options_of(env!("CARGO_BIN_EXE_starttls-wrapper"));
     wanted.extend(manual.options());
     wanted.extend(manual.variables());
     assert_eq!(rows().flat_map(about).collect::<BTreeSet<_>>(), wanted, "the rows, and --help with the manual");

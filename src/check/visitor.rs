@@ -136,7 +136,18 @@ fn leg(config: &Config) -> Result<Leg, Wrong> {
     let identities = config.names.all().filter_map(|(_, files)| files.load().ok());
     let pins: Vec<_> = identities.filter_map(|identity| pin_of(identity.chain().first()?)).collect();
     let names = [config.names.example()];
-    Ok(Trust { names: &names, anchors: None, pins: &pins, lowest: config.tls.lowest, alpn: &[], own: None }.leg()?)
+    let trust = Trust {
+        names: &names,
+        anchors: None,
+        pins: &pins,
+        sni: names.first().map(String::as_str),
+        alpn: &[],
+        lowest: config.tls.lowest,
+        hybrid: false,
+        close_notify: true,
+        own: None,
+    };
+    Ok(trust.leg()?)
 }
 
 impl From<Error> for Wrong {

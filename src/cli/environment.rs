@@ -2,9 +2,10 @@
 
 use std::ffi::OsString;
 
-use crate::config::{DESCRIPTORS, Numbers};
+use crate::config::{Config, DESCRIPTORS, Numbers};
 use crate::keys::Authorities;
 use crate::message::Error;
+use crate::proxy::Said;
 use crate::tls::ClientAuth;
 
 /// As in s6-tlsd, the directory wins.
@@ -37,6 +38,13 @@ pub(super) fn ids(env: &dyn Fn(&str) -> Option<OsString>) -> Result<Option<(u32,
         (None, None) => Ok(None),
         _ => Err(Error::Environment("TLS_UID and TLS_GID belong together: set both or neither".into())),
     }
+}
+
+/// Who the client is, as far as the super-server says.
+pub(super) fn tell_client(config: &mut Config, env: &dyn Fn(&str) -> Option<OsString>) {
+    config.proto = env("PROTO").map_or("TCP".into(), |proto| proto.to_string_lossy().into_owned());
+    config.remote = remote(&config.proto, env);
+    config.said = Said::read(&config.proto, env);
 }
 
 /// The client's address for messages, as the super-server tells it.

@@ -5,25 +5,29 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use base64ct::{Base64, Encoding};
 use starttls_protocols::Protocol;
 
-use super::SYNOPSIS;
 use crate::config::BackendTls;
 use crate::message::Error;
 use crate::proxy::Version;
 use crate::sandbox::Demand;
-use crate::tls::{Lowest, Pin};
+use crate::tls::{Lowest, Pin, pin};
 
 /// What stands behind an option.
 pub(super) struct Argument<'a> {
     pub(super) option: &'a str,
     pub(super) parser: &'a mut lexopt::Parser,
+    /// For who got it wrong.
+    pub(super) synopsis: &'static str,
 }
 
 impl Argument<'_> {
+    pub(super) fn unknown(&self) -> Error {
+        Error::Usage(format!("unknown option {}: {}", self.option, self.synopsis))
+    }
+
     pub(super) fn any(&mut self) -> Result<OsString, Error> {
-        self.parser.value().map_err(usage)
+        self.parser.value().map_err(|why| usage(&why, self.synopsis))
     }
 
     pub(super) fn text(&mut self) -> Result<String, Error> {
@@ -93,37 +97,11 @@ impl Argument<'_> {
     /// As `curl --pinnedpubkey` takes them: one, or several with `;` between.
     pub(super) fn pins(&mut self) -> Result<Vec<Pin>, Error> {
         let list = self.text()?;
-        pins(&list).ok_or_else(|| Error::Usage(format!("{} wants sha256//BASE64 of 32 bytes, not {list}", self.option)))
+        pin::read(&list)
+            .ok_or_else(|| Error::Usage(format!("{} wants sha256//BASE64 of 32 bytes, not {list}", self.option)))
     }
 }
 
-fn pins(list: &str) -> Option<Vec<Pin>> {
-    let pin = |text: &str| {
-        let mut pin = Pin::default();
-        let decoded = Base64::decode(text.strip_prefix("sha256//")?, &mut pin).ok()?;
-        (decoded.len() == pin.len()).then_some(pin)
-    };
-    list.split(';').map(pin).collect()
-}
-
-pub(super) fn usage(why: lexopt::Error) -> Error {
-    Error::Usage(format!("{why}: {SYNOPSIS}"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_pin_is_written_as_curl_takes_it() {
-        let pin = "sha256//AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
-        let bytes: Pin = std::array::from_fn(|place| place as u8);
-        assert_eq!(pins(pin).unwrap(), [bytes]);
-        assert_eq!(pins(&format!("{pin};{pin}")).unwrap(), [bytes, bytes]);
-        for wrong in
-            ["", "sha256//", "sha256//AAEC", "sha1//AAEC", &pin[..pin.len() - 1], &format!("{pin};"), &pin[8..]]
-        {
-            assert_eq!(pins(wrong), None, "{wrong}");
-        }
-    }
+pub(super) fn usage(why: &lexopt::Error, synopsis: &str) -> Error {
+    Error::Usage(format!("{why}: {synopsis}"))
 }

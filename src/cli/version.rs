@@ -5,10 +5,10 @@ use starttls_protocols::Protocol;
 use crate::tls;
 
 /// The program, what it does TLS with, and the protocols by the names `--protocol` takes.
-pub fn version(protocols: &[Protocol]) -> String {
+pub fn version(program: &str, protocols: &[Protocol]) -> String {
     let protocols: Vec<&str> = protocols.iter().map(|protocol| protocol.name).collect();
     let lines = [
-        format!("starttls-wrapper {}\n", env!("CARGO_PKG_VERSION")),
+        format!("{program} {}\n", env!("CARGO_PKG_VERSION")),
         format!("TLS: {}; {}\n", tls::LIBRARY, tls::groups().join(" ")),
         format!("protocols: {}\n", protocols.join(" ")),
     ];

@@ -9,11 +9,13 @@ pub struct Limits {
     pub write_stall: Duration,
     /// When nothing more comes but what waits for it.
     pub last_words: Duration,
+    /// When nothing more comes, and the server still listens.
+    pub half_closed: Duration,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { write_stall: WRITE_STALL, last_words: LAST_WORDS }
+        Self { write_stall: WRITE_STALL, last_words: LAST_WORDS, half_closed: HALF_CLOSED }
     }
 }
 
@@ -23,3 +25,6 @@ pub const WRITE_STALL: Duration = Duration::from_secs(300);
 
 /// How long a client may take to read the last words. From prog's end on, a session lasts no longer at all.
 pub const LAST_WORDS: Duration = Duration::from_secs(30);
+
+/// How long a half-closed connection may be idle after the server's last word, while the server still listens.
+pub const HALF_CLOSED: Duration = Duration::from_secs(60);

@@ -3,7 +3,7 @@
 use starttls_protocols::session::MAX_TRIES;
 
 use super::refused;
-use crate::config::{BackendTls, Config, Inside};
+use crate::config::{Config, Inside};
 use crate::message::Error;
 
 /// What the session may still ask for. Each is given once.
@@ -27,20 +27,23 @@ pub(super) struct Tries(u8);
 impl Allowance {
     /// What a session has coming at its beginning.
     pub(super) fn of(config: &Config) -> Self {
-        // A TLS server that is told of TLS is reached once more then; one that may be spoken to in plaintext is called
+        // A TLS server that is told of TLS is reached once more then; one that may be spoken to in another way is called
         // again for it.
-        let approaches = MAX_TRIES + u8::from(config.server_learns_of_tls());
-        let opportunistic =
-            matches!(&config.inside, Inside::Backend(backend) if backend.tls == BackendTls::Opportunistic);
+        let called = matches!(config.inside, Inside::Called(_));
+        let approaches = if called { 1 } else { MAX_TRIES + u8::from(config.server_learns_of_tls()) };
+        let ways = match &config.inside {
+            Inside::Backend(backend) | Inside::Called(backend) => backend.tls.ways(),
+            Inside::Respawn | Inside::Itself => 1,
+        };
         Self {
             client: config.accept_proxy,
-            plaintext_prog: !config.implicit,
-            tls_prog: matches!(config.inside, Inside::Respawn),
-            preparation: Tries(MAX_TRIES),
-            connection: Tries(if opportunistic { 2 * approaches } else { approaches }),
+            plaintext_prog: !config.implicit && !called,
+            tls_prog: matches!(config.inside, Inside::Respawn) || (called && !config.prog.is_empty()),
+            preparation: Tries(if called { 0 } else { MAX_TRIES }),
+            connection: Tries(ways * approaches),
             anchors: Tries(approaches),
-            chain: true,
-            signature: true,
+            chain: !called,
+            signature: !called,
             own_chain: false,
             own_signature: false,
         }

@@ -8,7 +8,7 @@ use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::Signal;
 
 use super::{Keeper, refused};
-use crate::address::Address;
+use crate::address::{Address, CONNECT_TIMEOUT};
 use crate::config::{DESCRIPTORS, Inside, is_own_variable, is_tls_fact};
 use crate::message::Error;
 use crate::proxy::Sets;
@@ -40,6 +40,9 @@ impl Keeper<'_> {
         if matches!(self.config.inside, Inside::Itself) {
             return self.spawn_with_ucspi(command);
         }
+        if matches!(self.config.inside, Inside::Called(_)) {
+            return self.spawn_caller(command);
+        }
         if let Some(server) = &self.config.connect {
             return self.connect_server(server);
         }
@@ -54,7 +57,7 @@ impl Keeper<'_> {
 
     /// `--connect`: a connection in place of prog. Without it there is no session, as without prog.
     fn connect_server(&mut self, server: &Address) -> Result<(), Error> {
-        match self.reach(server) {
+        match self.reach(server, CONNECT_TIMEOUT) {
             Ok(Some(connection)) => self.window.grant(&[], &[connection.as_fd()]),
             Ok(None) => self.window.refuse(),
             Err(why) => {

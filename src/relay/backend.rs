@@ -1,6 +1,6 @@
 //! Reaching the backend: the connection, its TLS, its greeting. All of it before the client's go-ahead (law 4).
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::failure::NoTls;
 use super::reactor::Who;
@@ -31,7 +31,7 @@ impl Relay<'_> {
             self.session.prepared(ready);
             return Ok(());
         };
-        match if ready { self.reach(backend) } else { Err(NoTls::Told) } {
+        match if ready { self.reach(backend, BACKEND_TIMEOUT) } else { Err(NoTls::Told) } {
             Ok(Reached { greeted, until }) => {
                 if self.config.server_learns_of_tls() {
                     self.session.reached();
@@ -53,7 +53,7 @@ impl Relay<'_> {
 
     /// Reaches the backend once more, now that it can be told of the client's TLS.
     pub(super) fn reach_inside(&mut self, backend: &Backend) -> Result<(), Error> {
-        match self.reach(backend) {
+        match self.reach(backend, BACKEND_TIMEOUT) {
             Ok(Reached { greeted, .. }) => {
                 self.backend_serves()?;
                 if greeted {
@@ -77,33 +77,44 @@ impl Relay<'_> {
         Ok(())
     }
 
-    /// Connects, and makes sure who the backend is.
-    pub(super) fn reach(&mut self, backend: &Backend) -> Result<Reached, NoTls> {
-        match self.reach_by(backend, backend.tls) {
-            Err(why @ NoTls::Refused(Refusal::NotOffered(_))) if backend.tls == BackendTls::Opportunistic => {
+    /// Connects, and makes sure who the backend is. It has so long from its connection on.
+    pub(super) fn reach(&mut self, backend: &Backend, patience: Duration) -> Result<Reached, NoTls> {
+        match (self.reach_by(backend, backend.tls, &Ask::Connect, patience), backend.tls) {
+            (Err(NoTls::Refused(Refusal::NotOffered(_))), BackendTls::Either(_)) => {
+                self.drop_backend();
+                self.reach_by(backend, BackendTls::Implicit, &Ask::ConnectImplicit, patience)
+            }
+            (Err(why @ NoTls::Refused(Refusal::NotOffered(_))), BackendTls::Opportunistic) => {
                 // Law 8: this is the one way into plaintext that was not asked for by name, so it is told. The
                 // connection is a fresh one: what was said on the old one was this program's.
                 if !self.report.is_in_plaintext() {
                     let what = format!("going on in plaintext with {}: {why}", backend.address);
                     self.log.warning(what);
                 }
+                self.control.goes_on_in_plaintext(&why);
                 self.drop_backend();
-                self.reach_by(backend, BackendTls::None)
+                self.reach_by(backend, BackendTls::None, &Ask::Connect, patience)
             }
-            reached => reached,
+            (reached, _) => reached,
         }
     }
 
-    fn reach_by(&mut self, backend: &Backend, tls: BackendTls) -> Result<Reached, NoTls> {
-        let side = self.ask_for_side(&Ask::Connect)?.ok_or(NoTls::Told)?;
-        let until = Instant::now() + BACKEND_TIMEOUT;
+    fn reach_by(
+        &mut self,
+        backend: &Backend,
+        tls: BackendTls,
+        ask: &Ask,
+        patience: Duration,
+    ) -> Result<Reached, NoTls> {
+        let side = self.ask_for_side(ask)?.ok_or(NoTls::Told)?;
+        let until = Instant::now() + patience;
         self.reactor.register(Who::Backend, &side)?;
         self.backend = Some(side);
         let proxy = self.config.proxy;
         if let Some(proxy) = proxy.filter(|proxy| !proxy.inside) {
             self.tell_backend(&self.backend_header(proxy.version));
         }
-        let greeted = matches!(tls, BackendTls::StartTls | BackendTls::Opportunistic);
+        let greeted = matches!(tls, BackendTls::StartTls | BackendTls::Either(_) | BackendTls::Opportunistic);
         if greeted {
             self.approach(until)?;
         }
@@ -135,7 +146,7 @@ impl Relay<'_> {
     /// Goes the way to STARTTLS, as a client.
     fn approach(&mut self, until: Instant) -> Result<(), NoTls> {
         // STARTTLS was asked for, so the protocol is known.
-        let mut approach = Approach::new(self.session.protocol().ok_or_else(NoTls::closed)?);
+        let mut approach = Approach::new(self.session.protocol().or(self.config.protocol).ok_or_else(NoTls::closed)?);
         let mut buffer = [0; PIECE];
         let mut step = approach.begin();
         loop {

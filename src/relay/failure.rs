@@ -6,7 +6,7 @@ use std::io;
 use starttls_protocols::session::Refusal;
 
 use crate::message::{Error, Quoted, Reason};
-use crate::tls::about_certificate;
+use crate::tls::{about_certificate, is_no_tls};
 
 /// Why there is no TLS with a peer.
 #[derive(Debug)]
@@ -44,6 +44,11 @@ impl NoTls {
         matches!(self, Self::Failed(why) if gone.contains(&why.kind()))
     }
 
+    /// Whether it is the server's certificate.
+    pub(super) fn is_about_certificate(&self) -> bool {
+        matches!(self, Self::Failed(why) if about_certificate(why).is_some())
+    }
+
     /// Passes on what ends the session.
     ///
     /// # Errors
@@ -73,6 +78,7 @@ impl Display for NoTls {
             Self::Refused(Refusal::Greeting(line)) => write!(f, "it will not serve: {}", Quoted(line)),
             Self::Refused(Refusal::Behind(count)) => write!(f, "it sent {count} bytes of plaintext behind a reply"),
             Self::Refused(Refusal::TooLong) => f.write_str("it sent a line that is too long"),
+            Self::Failed(why) if is_no_tls(why) => f.write_str("it speaks no TLS"),
             Self::Failed(why) => Why(why).fmt(f),
             Self::Fatal(why) => why.fmt(f),
         }

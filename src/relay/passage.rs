@@ -15,9 +15,6 @@ use crate::tls::Heard;
 /// destroys the server's last words.
 pub const LINGER: Duration = Duration::from_millis(500);
 
-/// How long a half-closed connection may be idle after the server's last word, while the server still listens.
-pub const HALF_CLOSED: Duration = Duration::from_secs(60);
-
 /// How long a session that carried much may be still before its buffers are given back. Sooner they would be taken
 /// again and again.
 const STILL: Duration = Duration::from_secs(1);
@@ -113,7 +110,7 @@ impl<'a> Passage<'a> {
 
     /// When it ends even if somebody is still there.
     fn end(&mut self, limits: Limits) -> Option<Instant> {
-        let half_closed = self.downward.done.then(|| self.idle_since + HALF_CLOSED);
+        let half_closed = self.downward.done.then(|| self.idle_since + limits.half_closed);
         let last_words = self.reactor.prog_ended().map(|ended| ended + limits.last_words);
         half_closed.into_iter().chain(last_words).min()
     }

@@ -31,6 +31,8 @@ pub(super) struct Reactor {
     window: Arc<Window>,
     /// Since when it is known that prog has ended.
     ended: Option<Instant>,
+    /// Files, for which the kernel does not wait, are always ready: whatever is tried succeeds.
+    takes_files: bool,
 }
 
 /// Each side's place is its [`Who`].
@@ -38,9 +40,9 @@ pub(super) type Sides<'a> = [Option<&'a mut Side>; 3];
 
 impl Reactor {
     /// Waits for the window too: the session does not outlive the keeper.
-    pub(super) fn new(window: Arc<Window>) -> Result<Self, Error> {
+    pub(super) fn new(window: Arc<Window>, takes_files: bool) -> Result<Self, Error> {
         let poll = Poll::new().map_err(Error::system("set up the event loop"))?;
-        let reactor = Self { poll, events: Events::with_capacity(MAX_EVENTS), window, ended: None };
+        let reactor = Self { poll, events: Events::with_capacity(MAX_EVENTS), window, ended: None, takes_files };
         reactor.watch(reactor.window.as_fd(), WINDOW, Interest::READABLE)?;
         Ok(reactor)
     }
@@ -96,13 +98,14 @@ impl Reactor {
     }
 
     fn watch(&self, fd: BorrowedFd<'_>, token: Token, interest: Interest) -> Result<(), Error> {
-        self.poll.registry().register(&mut SourceFd(&fd.as_raw_fd()), token, interest).map_err(|why| {
-            if why.kind() == io::ErrorKind::PermissionDenied {
+        match self.poll.registry().register(&mut SourceFd(&fd.as_raw_fd()), token, interest) {
+            Err(why) if why.kind() == io::ErrorKind::PermissionDenied && self.takes_files => Ok(()),
+            Err(why) if why.kind() == io::ErrorKind::PermissionDenied => {
                 let what = "descriptors 0 and 1 must be a socket, pipes or a terminal, not files or /dev/null";
-                return Error::Environment(what.into());
+                Err(Error::Environment(what.into()))
             }
-            Error::System("wait for a descriptor".into(), why)
-        })
+            registered => registered.map_err(Error::system("wait for a descriptor")),
+        }
     }
 }
 

@@ -19,8 +19,8 @@ pub struct Report {
     identity: &'static str,
     began: Instant,
     ending: Ending,
-    facts: Option<Facts>,
-    backend: Option<&'static str>,
+    pub(super) facts: Option<Facts>,
+    pub(super) backend: Option<&'static str>,
     cut: bool,
 }
 

@@ -54,7 +54,7 @@ impl Stalls {
         now: Instant,
     ) -> Option<Who> {
         self.next = (client.is_some() || server.is_some()).then(|| now + self.pause());
-        let Limits { write_stall, last_words } = self.limits;
+        let Limits { write_stall, last_words, .. } = self.limits;
         if nothing_more && !std::mem::replace(&mut self.nothing_more, true) {
             self.client.since = now;
         }

@@ -107,7 +107,7 @@ impl Relay<'_> {
     pub(super) fn respawn(&mut self) -> Result<(), Error> {
         match &self.config.inside {
             Inside::Respawn | Inside::Itself => self.start_server(Some(self.variables()))?,
-            Inside::Backend(backend) => self.reach_inside(backend)?,
+            Inside::Backend(backend) | Inside::Called(backend) => self.reach_inside(backend)?,
         }
         self.window.tell(&Ask::Release)
     }

@@ -49,8 +49,20 @@ impl Relay<'_> {
         let (names, pins) = (&backend.names[..], &backend.pins[..]);
         // Other servers have done without for long, and may refuse a name they do not know.
         let demanding = self.session.protocol().filter(|protocol| matches!(protocol.first, First::ClientOrTls));
-        let alpn = demanding.map_or(&[][..], |protocol| protocol.alpn);
-        Trust { names, anchors, pins, lowest: self.config.tls.lowest, alpn, own }.leg().map(Some)
+        let alpn = demanding.map_or(backend.alpn.as_slice(), |protocol| protocol.alpn);
+        Trust {
+            names,
+            anchors,
+            pins,
+            sni: backend.sni(),
+            alpn,
+            lowest: self.config.tls.lowest,
+            hybrid: backend.hybrid,
+            close_notify: backend.close_notify,
+            own,
+        }
+        .leg()
+        .map(Some)
     }
 }
 

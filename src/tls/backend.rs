@@ -14,12 +14,11 @@ use rustls::sign::CertifiedKey;
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, OtherError, RootCertStore, SignatureScheme};
 
 use super::leg::Leg;
+use super::pin::Pin;
+use super::shown::Shown;
 use super::{Lowest, remote};
 use crate::message::Error;
 use crate::window::{Chain, Peer, Window};
-
-/// The SHA-256 of a SubjectPublicKeyInfo (RFC 7469 section 2.4), as `curl --pinnedpubkey` has it.
-pub type Pin = [u8; 32];
 
 /// The pin of this certificate's key, if it can be read.
 pub fn pin_of(certificate: &CertificateDer<'_>) -> Option<Pin> {
@@ -35,10 +34,16 @@ pub struct Trust<'a> {
     pub anchors: Option<Vec<Vec<u8>>>,
     /// Keys, one of which must be the backend's; none if empty.
     pub pins: &'a [Pin],
+    /// The name asked for (SNI); `None` asks for none.
+    pub sni: Option<&'a str>,
+    /// The ALPN names that are offered; none if empty.
+    pub alpn: &'a [&'a [u8]],
     /// The lowest version allowed.
     pub lowest: Lowest,
-    /// The protocol's ALPN names, for a backend that demands one; none if empty.
-    pub alpn: &'a [&'a [u8]],
+    /// No key exchange but one that a quantum computer does not undo.
+    pub hybrid: bool,
+    /// This program's last word is close_notify.
+    pub close_notify: bool,
     /// The certificate to show to a backend that asks for one; its key is the keeper's.
     pub own: Option<(Arc<Window>, Chain)>,
 }
@@ -51,16 +56,21 @@ impl Trust<'_> {
     pub fn leg(self) -> Result<Leg, Error> {
         let engine = |why: rustls::Error| Error::TlsEngine(format!("unable to set up TLS for the backend: {why}"));
         let names: Vec<_> = self.names.iter().map(|name| server_name(name)).collect::<Result<_, _>>()?;
-        let sni = names.first().cloned().ok_or_else(|| Error::TlsConfig("the backend has no name".into()))?;
-        let provider = super::provider();
+        let sni = match self.sni {
+            Some(name) => server_name(name)?,
+            None => names.first().cloned().ok_or_else(|| Error::TlsConfig("the backend has no name".into()))?,
+        };
+        let provider = if self.hybrid { super::hybrid_provider() } else { super::provider() };
+        let shown = Arc::new(Shown::default());
         let verifier = Verifier {
+            shown: Arc::clone(&shown),
             roots: self.anchors.map(super::roots),
             names,
             pins: self.pins.to_vec(),
             algorithms: provider.signature_verification_algorithms,
         };
-        // Only in TLS 1.3 the keeper can tell what it is made to sign.
-        let lowest = if self.own.is_some() { Lowest::V1_3 } else { self.lowest };
+        // Only in TLS 1.3 the keeper can tell what it is made to sign, and only there is a hybrid group.
+        let lowest = if self.own.is_some() || self.hybrid { Lowest::V1_3 } else { self.lowest };
         let builder = ClientConfig::builder_with_provider(provider)
             .with_protocol_versions(&lowest.versions())
             .map_err(engine)?
@@ -73,10 +83,12 @@ impl Trust<'_> {
             }
             None => builder.with_no_client_auth(),
         };
-        config.alpn_protocols = self.alpn.iter().map(|name| name.to_vec()).collect();
         config.resumption = Resumption::disabled();
+        config.enable_sni = self.sni.is_some();
+        config.alpn_protocols = self.alpn.iter().map(|name| name.to_vec()).collect();
         super::log_keys(&mut config.key_log);
-        Ok(Leg::new(ClientConnection::new(Arc::new(config), sni).map_err(engine)?.into()))
+        let connection = ClientConnection::new(Arc::new(config), sni).map_err(engine)?;
+        Ok(Leg::for_backend(connection.into(), shown, self.close_notify))
     }
 }
 
@@ -88,6 +100,7 @@ fn server_name(name: &str) -> Result<ServerName<'static>, Error> {
 /// The proof: a chain to an anchor with one of the names in it, one of the pinned keys, or both.
 #[derive(Debug)]
 struct Verifier {
+    shown: Arc<Shown>,
     roots: Option<RootCertStore>,
     names: Vec<ServerName<'static>>,
     pins: Vec<Pin>,
@@ -108,6 +121,7 @@ impl Verifier {
         for name in &self.names {
             outcome = verify_server_name(certificate, name);
             if outcome.is_ok() {
+                let _ = self.shown.name.set(name.to_str().into_owned());
                 break;
             }
         }
@@ -124,11 +138,13 @@ impl ServerCertVerifier for Verifier {
         _ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
+        let _ = self.shown.certificate.set(end_entity.to_vec());
         let certificate = ParsedCertificate::try_from(end_entity)?;
+        let key = super::sha256(&certificate.subject_public_key_info());
+        let _ = self.shown.pin.set(key);
         if let Some(roots) = &self.roots {
             self.verify_chain(roots, &certificate, intermediates, now)?;
         }
-        let key = super::sha256(&certificate.subject_public_key_info());
         let pinned = self.pins.contains(&key) || (self.pins.is_empty() && self.roots.is_some());
         if !pinned {
             return Err(CertificateError::Other(OtherError(Arc::new(NotPinned))).into());

@@ -4,12 +4,15 @@
 //! taken for another attribute.
 
 use std::fmt::Write;
+use std::net::IpAddr;
 use std::time::SystemTime;
 
 use x509_cert::Certificate;
 use x509_cert::attr::AttributeTypeAndValue;
 use x509_cert::der::asn1::{Ia5StringRef, ObjectIdentifier, PrintableStringRef, TeletexStringRef, Utf8StringRef};
 use x509_cert::der::{Decode, Encode, Tag, Tagged};
+use x509_cert::ext::pkix::SubjectAltName;
+use x509_cert::ext::pkix::name::GeneralName;
 use x509_cert::name::Name;
 
 /// The names in a certificate.
@@ -43,7 +46,9 @@ impl DistinguishedNames {
 pub struct Validity {
     from: SystemTime,
     end: SystemTime,
-    /// The end as text, `2027-02-01T00:00:00Z`.
+    /// The beginning as text, `2026-02-01T00:00:00Z`.
+    pub since: String,
+    /// The end likewise.
     pub until: String,
 }
 
@@ -54,6 +59,7 @@ impl Validity {
         Some(Self {
             from: SystemTime::UNIX_EPOCH + validity.not_before.to_unix_duration(),
             end: SystemTime::UNIX_EPOCH + validity.not_after.to_unix_duration(),
+            since: validity.not_before.to_date_time().to_string(),
             until: validity.not_after.to_date_time().to_string(),
         })
     }
@@ -68,6 +74,28 @@ impl Validity {
             _ if time > self.end => Err(format!("it expired at {}: renew it", self.until)),
             _ => Ok(()),
         }
+    }
+}
+
+/// The names a certificate is for (RFC 5280 section 4.2.1.6), as OpenSSL writes them: `DNS:a.example,IP:192.0.2.1`.
+/// `None` if there are none.
+pub(super) fn alternative_names(certificate: &[u8]) -> Option<String> {
+    let certificate = Certificate::from_der(certificate).ok()?.tbs_certificate;
+    let (_, SubjectAltName(names)) = certificate.get().ok()??;
+    let names: Vec<_> = names.iter().filter_map(alternative_name).collect();
+    (!names.is_empty()).then(|| names.join(","))
+}
+
+fn alternative_name(name: &GeneralName) -> Option<String> {
+    match name {
+        GeneralName::DnsName(name) => Some(format!("DNS:{}", escaped(name.as_str()))),
+        GeneralName::IpAddress(address) => {
+            let bytes = address.as_bytes();
+            let v4 = <[u8; 4]>::try_from(bytes).map(IpAddr::from);
+            let v6 = || <[u8; 16]>::try_from(bytes).map(IpAddr::from);
+            Some(format!("IP:{}", v4.or_else(|_| v6()).ok()?))
+        }
+        _ => None,
     }
 }
 

@@ -9,6 +9,7 @@ use rustls::{Connection, Error, InvalidMessage};
 use super::client::NO_APPLICATION_PROTOCOL;
 use super::facts::Facts;
 use super::guest::Verification;
+use super::shown::Shown;
 
 /// One TLS connection.
 pub struct Leg {
@@ -20,6 +21,8 @@ pub struct Leg {
     own_alert: OwnAlert,
     verification: Verification,
     close_notify: bool,
+    /// What the server has shown, where this program is the client.
+    shown: Option<Arc<Shown>>,
 }
 
 /// What a read brought.
@@ -36,8 +39,9 @@ pub enum Heard {
 }
 
 impl Leg {
-    pub(super) fn new(connection: Connection) -> Self {
-        Self::for_client(connection, OwnAlert::default(), Verification::default(), true)
+    pub(super) fn for_backend(connection: Connection, shown: Arc<Shown>, close_notify: bool) -> Self {
+        let leg = Self::for_client(connection, OwnAlert::default(), Verification::default(), close_notify);
+        Self { shown: Some(shown), ..leg }
     }
 
     pub(super) fn for_client(
@@ -55,6 +59,7 @@ impl Leg {
             own_alert,
             verification,
             close_notify,
+            shown: None,
         }
     }
 
@@ -66,6 +71,11 @@ impl Leg {
     /// What the handshake came to, once it is over.
     pub fn facts(&self) -> Option<Facts> {
         Facts::of(&self.connection, &self.verification)
+    }
+
+    /// What the server has shown, where this program is the client.
+    pub fn shown(&self) -> Option<&Shown> {
+        self.shown.as_deref()
     }
 
     /// How many bytes the transport brought.

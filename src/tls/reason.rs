@@ -16,6 +16,16 @@ pub fn about_certificate(error: &io::Error) -> Option<String> {
     }
 }
 
+/// The alert's name (RFC 8446 section 6) in this reason for the end of TLS, if the peer sent one.
+pub fn alert(reason: &str) -> Option<String> {
+    let name = reason.strip_prefix("received fatal alert: ")?;
+    let letters = name.char_indices().flat_map(|(place, letter)| {
+        let divides = letter.is_ascii_uppercase() && place > 0;
+        divides.then_some('_').into_iter().chain([letter.to_ascii_lowercase()])
+    });
+    Some(letters.collect())
+}
+
 /// The reason in a few words.
 pub(super) fn of(why: &Error) -> &'static str {
     let Error::InvalidCertificate(why) = why else { return "certificate is not acceptable" };

@@ -16,6 +16,8 @@ pub enum Ask {
     Prepare,
     /// Connect to the backend. A descriptor comes back.
     Connect,
+    /// The same at the port where TLS begins with the first byte (`--tls either`).
+    ConnectImplicit,
     /// The anchors this peer is verified against. A descriptor to read them from comes back.
     Anchors(Peer),
     /// The chain for this server name (SNI) whose key can sign with one of these schemes, and what else it can.
@@ -55,6 +57,7 @@ impl Ask {
             Self::Client(ends) => format!("i{} {}", ends.client, ends.server).into_bytes(),
             Self::Prepare => vec![b't'],
             Self::Connect => vec![b'c'],
+            Self::ConnectImplicit => vec![b'd'],
             Self::Anchors(peer) => vec![b'a', peer.letter()],
             Self::Chain(name, schemes) => {
                 let schemes: Vec<u8> = schemes.iter().flat_map(|scheme| scheme.to_be_bytes()).collect();
@@ -81,6 +84,7 @@ impl Ask {
             }
             (b't', []) => Self::Prepare,
             (b'c', []) => Self::Connect,
+            (b'd', []) => Self::ConnectImplicit,
             (b'a', [peer]) => Self::Anchors(Peer::from_letter(*peer)?),
             (b'n', _) => match parts(rest)?.as_slice() {
                 [list] => Self::Chain(None, schemes(list)),
@@ -124,6 +128,7 @@ mod tests {
             Ask::Client(Ends { client: ([192, 0, 2, 1], 4711).into(), server: ([192, 0, 2, 2], 25).into() }),
             Ask::Prepare,
             Ask::Connect,
+            Ask::ConnectImplicit,
             Ask::Anchors(Peer::Client),
             Ask::Anchors(Peer::Backend),
             Ask::Chain(None, vec![]),

@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 use std::process::Command;
 
-/// The options that have a line of their own.
-pub(crate) fn options_of_the_help() -> BTreeSet<String> {
-    let help = Command::new(env!("CARGO_BIN_EXE_starttls-wrapper")).arg("--help").output().expect("it runs");
+/// The options of a program that have a line of their own.
+pub(crate) fn options_of(program: &str) -> BTreeSet<String> {
+    let help = Command::new(program).arg("--help").output().expect("it runs");
     let help = String::from_utf8(help.stdout).expect("UTF-8");
     let of_line = |line: &str| {
         // The options stand before two spaces; what follows is prose.

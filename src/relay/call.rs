@@ -1,0 +1,136 @@
+//! tlsify's session: the server is called, TLS stands, and then bytes pass both ways; with STARTTLS the dialogue is
+//! watched as long as the server might offer it again. What the server said before TLS reaches nobody (laws 1 and 5).
+
+use std::fmt::{self, Display};
+use std::os::fd::OwnedFd;
+
+use super::backend::Reached;
+use super::control::Control;
+use super::failure::NoTls;
+use super::{Next, Relay, passage};
+use crate::config::Backend;
+use crate::message::{Error, Quoted};
+use crate::side::Side;
+use crate::tls::{Facts, Leg, Shown};
+use crate::window::Ask;
+
+impl Relay<'_> {
+    /// What was negotiated is told here, and how it ended.
+    #[must_use]
+    pub fn telling(mut self, control: Option<OwnedFd>) -> Self {
+        self.control = Control::new(control);
+        self
+    }
+
+    /// The whole session with the server that is called. Returns the exit status as far as the session decides it.
+    pub(super) fn call(mut self, backend: &Backend) -> Result<u8, Error> {
+        match self.reach_called(backend) {
+            Ok(Reached { greeted, .. }) => {
+                let ended = self.serve_called(backend, greeted);
+                if let Err(why) = &ended {
+                    self.control.end(why);
+                }
+                ended
+            }
+            Err(why) => {
+                self.control.tell(&[]);
+                // The keeper has its reason, and tells it.
+                let why = if let NoTls::Told = why { return Ok(UNREACHED) } else { self.unreached(backend, why) };
+                self.control.end(&why);
+                Err(why)
+            }
+        }
+    }
+
+    fn reach_called(&mut self, backend: &Backend) -> Result<Reached, NoTls> {
+        self.reach(backend, self.config.tls.handshake_timeout)
+    }
+
+    fn serve_called(&mut self, backend: &Backend, greeted: bool) -> Result<u8, Error> {
+        let name = self.backend.as_ref().and_then(|side| Some(side.tls()?.shown()?.name()?.to_owned()));
+        let facts = self.backend.as_ref().and_then(|side| Some(self.negotiated(backend, side.tls()?)));
+        self.report.handshake_done(self.backend.as_ref().and_then(|side| side.tls()?.facts()));
+        self.backend_serves()?;
+        if let Some(server) = &mut self.server {
+            server.expect_the_last_word();
+        }
+        self.control.tell(facts.as_deref().unwrap_or_default());
+        if !self.config.prog.is_empty() && self.window.ask(&Ask::Spawn(Some(facts.unwrap_or_default())))?.is_none() {
+            self.leave_server();
+            return Ok(UNREACHED);
+        }
+        if self.server.as_ref().is_some_and(|server| server.tls().is_some()) {
+            self.window.tell(&Ask::Release)?;
+        }
+        if greeted {
+            // A pin alone proves no name.
+            self.session.called(name.as_deref().or(backend.names.first().map(String::as_str)).unwrap_or_default());
+        }
+        if !greeted || matches!(self.dialogue()?, Next::PassThrough) {
+            self.pass_through()?;
+        }
+        self.look_for_cuts();
+        let fault = self.server.as_ref().and_then(Side::fault).cloned();
+        self.leave_server();
+        passage::close(&mut self.reactor, &mut self.client, self.config.limits)?;
+        if let Some(why) = self.client.take_write_error() {
+            return Err(Error::System("write to the plaintext side".into(), why));
+        }
+        self.control.session_ended(fault.as_ref());
+        self.log.session(Line { relay: self, backend });
+        Ok(self.report.status())
+    }
+
+    /// What is told of the handshake, with the names of mod_ssl; each `NAME=VALUE`.
+    fn negotiated(&self, backend: &Backend, leg: &Leg) -> Vec<String> {
+        let Some(Facts { version, cipher, group, alpn, .. }) = leg.facts() else { return Vec::new() };
+        let mut variables =
+            vec![format!("SSL_PROTOCOL={version}"), format!("SSL_CIPHER={cipher}"), format!("SSL_GROUP={group}")];
+        variables.extend(backend.sni().map(|sni| format!("SSL_TLS_SNI_SERVERNAME={sni}")));
+        variables.extend(alpn.map(|alpn| format!("SSL_ALPN={}", Quoted(&alpn))));
+        variables.extend(leg.shown().map(Shown::variables).unwrap_or_default());
+        // Half a value would be another's.
+        variables.retain(|variable| variable.len() <= crate::window::MAX_FACT);
+        variables
+    }
+
+    /// Why there is no session. Where it is the certificate, whose it was, and the pin for who knows that it is right.
+    fn unreached(&self, backend: &Backend, why: NoTls) -> Error {
+        let address = &backend.address;
+        let shown = self.backend.as_ref().and_then(|side| side.tls()?.shown());
+        match why {
+            NoTls::Fatal(why) => why,
+            _ if why.is_timeout() => Error::Timeout(format!("unable to use the TLS server {address}: {why}")),
+            _ => match shown.filter(|_| why.is_about_certificate()).and_then(Shown::description) {
+                Some(shown) => Error::TlsSession(format!("unable to verify {address}: {why}: {shown}")),
+                None => Error::TlsSession(format!("unable to use the TLS server {address}: {why}")),
+            },
+        }
+    }
+}
+
+/// The session line (`-v 2`).
+struct Line<'a, 'b> {
+    relay: &'a Relay<'b>,
+    backend: &'a Backend,
+}
+
+impl Display for Line<'_, '_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Relay { config, report, .. } = self.relay;
+        let protocol = config.protocol.map_or("none", |protocol| protocol.name);
+        let outcome = if report.facts.is_some() { "tls" } else { "plaintext" };
+        let server = self.backend.address.to_string();
+        write!(f, "server={} protocol={protocol} outcome={outcome}", Quoted(server.as_bytes()))?;
+        if let Some(Facts { version, cipher, group, .. }) = &report.facts {
+            let (sni, proof) = (self.backend.sni().unwrap_or("none"), report.backend.unwrap_or("none"));
+            write!(f, " version={version} cipher={cipher} group={group} sni={}", Quoted(sni.as_bytes()))?;
+            write!(f, " server-cert={proof}")?;
+        }
+        let (up, down) = (report.from_client, report.to_client);
+        write!(f, " in={up} out={down} ms={}", report.began().elapsed().as_millis())
+    }
+}
+
+/// A system call failed in the keeper, which knows the right status.
+const UNREACHED: u8 = 111;
