@@ -12,6 +12,7 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 pub(crate) mod backend;
+pub(crate) mod caller;
 pub(crate) mod certificates;
 pub(crate) mod clients;
 pub(crate) mod databases;
@@ -23,6 +24,7 @@ pub(crate) mod readers;
 pub(crate) mod servers;
 pub(crate) mod starter;
 pub(crate) mod tls;
+pub(crate) mod tls_server;
 pub(crate) mod wrapper;
 
 /// How long a test waits for what must come. A machine under load is slow; nothing here takes a minute.

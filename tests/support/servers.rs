@@ -65,7 +65,7 @@ pub(crate) fn compiled(rules: &str, dir: &Dir) -> String {
 }
 
 /// A tcpserver, which tells its port on standard output.
-fn listening(command: &mut Command) -> Listening {
+pub(crate) fn listening(command: &mut Command) -> Listening {
     let mut running = Running::start(command.stdin(Stdio::null()).stdout(Stdio::piped()));
     let mut line = String::new();
     BufReader::new(running.child().stdout.take().unwrap()).read_line(&mut line).unwrap();
@@ -302,3 +302,66 @@ for line in sys.stdin.buffer:
     else:
         say("250 done")
 "#;
+
+/// These words under tcpserver, on a free port.
+pub(crate) fn tcpserver_of(words: &[&str]) -> Listening {
+    let mut command = program("tcpserver");
+    listening(command.args(["-1", "-H", "-R", "-l", "localhost", "127.0.0.1", "0"]).args(words))
+}
+
+/// dovecot with this site's certificate, for whoever has any password: POP3 and IMAP with TLS from the first byte, and
+/// IMAP with STARTTLS.
+pub(crate) fn dovecot_mail(site: &Site) -> (Listening, [u16; 3]) {
+    let (dir, ports) = (Dir::new(), [free_port(), free_port(), free_port()]);
+    let [pop3s, imaps, imap] = ports;
+    let path = dir.path().display();
+    let login = |port, ssl| format!("{{\n address = 127.0.0.1\n port = {port}\n ssl = {ssl}\n }}\n");
+    let configuration = format!(
+        "base_dir = {path}/run\nstate_dir = {path}/state\nlog_path = /dev/stderr\nprotocols = pop3 imap\n\
+         ssl = yes\nssl_cert = <{}\nssl_key = <{}\n\
+         default_internal_user = root\ndefault_internal_group = root\ndefault_login_user = nobody\n\
+         service pop3-login {{\n chroot =\n inet_listener pop3 {{\n port = 0\n }}\n inet_listener pop3s {}}}\n\
+         service imap-login {{\n chroot =\n inet_listener imaps {} inet_listener imap {}}}\n\
+         service anvil {{\n chroot =\n}}\nservice stats {{\n chroot =\n}}\n\
+         mail_location = maildir:{path}/mail/%u\n\
+         passdb {{\n driver = static\n args = nopassword=y\n}}\n\
+         userdb {{\n driver = static\n args = uid=nobody gid=nogroup home={path}\n}}\n",
+        site.cert().display(),
+        site.key().display(),
+        login(pop3s, "yes"),
+        login(imaps, "yes"),
+        login(imap, "no"),
+    );
+    fs::write(dir.file("dovecot.conf"), configuration).unwrap();
+    let mails = dir.file("mail/reader/new");
+    fs::create_dir_all(&mails).unwrap();
+    fs::write(mails.join("1.test.example"), "Subject: one\n\nA mail of dovecot's.\n").unwrap();
+    assert!(Command::new("chown").args(["-R", "nobody:nogroup"]).arg(dir.file("mail")).status().unwrap().success());
+    let mut command = program("dovecot");
+    let running = Running::start(command.arg("-F").arg("-c").arg(dir.file("dovecot.conf")).stdin(Stdio::null()));
+    wait_for(imap, &running.log);
+    (Listening { running, port: imap, _dir: Some(dir) }, ports)
+}
+
+/// nginx as a web server with this site's certificate. Its page is `a page`.
+pub(crate) fn nginx_https(site: &Site) -> Listening {
+    let (dir, port) = (Dir::new(), free_port());
+    let path = dir.path().display();
+    let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
+        .map(|name| format!(" {name}_temp_path {path}/{name};\n"))
+        .concat();
+    let configuration = format!(
+        "daemon off; master_process off; pid {path}/pid; error_log stderr;\nevents {{}}\n\
+         http {{\n access_log off;\n{temporary}\
+         server {{ listen 127.0.0.1:{port} ssl; ssl_certificate {}; ssl_certificate_key {};\n\
+         location / {{ return 200 \"a page\\n\"; }} }}\n}}\n",
+        site.cert().display(),
+        site.key().display(),
+    );
+    fs::write(dir.file("nginx.conf"), configuration).unwrap();
+    let mut command = program("nginx");
+    command.arg("-c").arg(dir.file("nginx.conf")).arg("-p").arg(dir.path()).stdin(Stdio::null());
+    let running = Running::start(&mut command);
+    wait_for(port, &running.log);
+    Listening { running, port, _dir: Some(dir) }
+}
