@@ -9,7 +9,6 @@ use rustls::{KeyLog, ProtocolVersion, RootCertStore, SupportedProtocolVersion};
 
 mod backend;
 mod client;
-mod dn;
 mod facts;
 mod guest;
 mod identity;
@@ -18,18 +17,20 @@ pub mod pin;
 mod reason;
 mod remote;
 mod shown;
+mod signature;
+mod x509;
 
 pub use backend::{Trust, pin_of};
 pub use client::Welcome;
-pub use dn::{DistinguishedNames, Validity};
 pub use facts::Facts;
-pub use guest::{ClientAuth, Guest};
+pub use guest::{ClientAuth, Guest, MAX_AUTHORITY_NAMES};
 pub use identity::{Identity, may_be_signed};
 pub use leg::{Heard, Leg, is_no_tls};
 pub use pin::Pin;
 pub use reason::{about_certificate, alert};
 pub use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 pub use shown::Shown;
+pub use x509::{DistinguishedNames, Validity};
 
 /// The lowest TLS version allowed (`--tls-min`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

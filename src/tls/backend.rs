@@ -1,29 +1,29 @@
 //! The backend's leg: this program is the TLS client, and verifies whom it speaks to.
 
-use std::fmt::{self, Display};
 use std::sync::Arc;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{
     ClientConnection, ResolvesClientCert, Resumption, verify_server_cert_signed_by_trust_anchor, verify_server_name,
 };
-use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature};
+use rustls::crypto::WebPkiSupportedAlgorithms;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::sign::CertifiedKey;
-use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, OtherError, RootCertStore, SignatureScheme};
+use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 
 use super::leg::Leg;
 use super::pin::Pin;
+use super::reason::NOT_PINNED;
 use super::shown::Shown;
-use super::{Lowest, remote};
+use super::x509::PublicKey;
+use super::{Lowest, reason, remote, signature};
 use crate::message::Error;
 use crate::window::{Chain, Peer, Window};
 
 /// The pin of this certificate's key, if it can be read.
 pub fn pin_of(certificate: &CertificateDer<'_>) -> Option<Pin> {
-    let certificate = ParsedCertificate::try_from(certificate).ok()?;
-    Some(super::sha256(&certificate.subject_public_key_info()))
+    PublicKey::of(certificate).map(|key| super::sha256(key.info))
 }
 
 /// Whom the backend must prove to be.
@@ -139,15 +139,15 @@ impl ServerCertVerifier for Verifier {
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
         let _ = self.shown.certificate.set(end_entity.to_vec());
-        let certificate = ParsedCertificate::try_from(end_entity)?;
-        let key = super::sha256(&certificate.subject_public_key_info());
-        let _ = self.shown.pin.set(key);
+        let pin = pin_of(end_entity).ok_or(CertificateError::BadEncoding)?;
+        let _ = self.shown.pin.set(pin);
         if let Some(roots) = &self.roots {
-            self.verify_chain(roots, &certificate, intermediates, now)?;
+            self.verify_chain(roots, &ParsedCertificate::try_from(end_entity)?, intermediates, now)?;
         }
-        let pinned = self.pins.contains(&key) || (self.pins.is_empty() && self.roots.is_some());
+        // A pin alone is the proof: nothing in the certificate was looked at but the key.
+        let pinned = self.pins.contains(&pin) || (self.pins.is_empty() && self.roots.is_some());
         if !pinned {
-            return Err(CertificateError::Other(OtherError(Arc::new(NotPinned))).into());
+            return Err(reason::error(NOT_PINNED));
         }
         Ok(ServerCertVerified::assertion())
     }
@@ -158,7 +158,7 @@ impl ServerCertVerifier for Verifier {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, certificate, signed, &self.algorithms)
+        signature::verify_tls12(message, certificate, signed, &self.algorithms)
     }
 
     fn verify_tls13_signature(
@@ -167,31 +167,13 @@ impl ServerCertVerifier for Verifier {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, certificate, signed, &self.algorithms)
+        signature::verify_tls13(message, certificate, signed, &self.algorithms)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.algorithms.supported_schemes()
     }
 }
-
-/// None of the pins is the backend's key.
-struct NotPinned;
-
-impl Display for NotPinned {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("its key is not a pinned one")
-    }
-}
-
-/// What rustls puts into its own sentence.
-impl fmt::Debug for NotPinned {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        Display::fmt(self, f)
-    }
-}
-
-impl std::error::Error for NotPinned {}
 
 /// The certificate this program shows.
 #[derive(Debug)]

@@ -6,13 +6,14 @@
 use std::sync::{Arc, OnceLock};
 
 use rustls::client::danger::HandshakeSignatureValid;
+use rustls::crypto::WebPkiSupportedAlgorithms;
 use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
-use rustls::{DigitallySignedStruct, DistinguishedName, Error, SignatureScheme};
+use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, Error, SignatureScheme};
 
-use super::dn::{DistinguishedNames, hex};
-use super::reason;
+use super::x509::{DistinguishedNames, hex};
+use super::{reason, signature};
 
 /// Whether a client certificate is wanted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -78,20 +79,40 @@ impl Guest {
     }
 }
 
-/// Stands before rustls's own verifier, and writes down what it says.
+/// Stands before rustls's own verifier, and writes down what comes of it.
 #[derive(Debug)]
 pub(super) struct Inspector {
-    pub(super) webpki: Arc<dyn ClientCertVerifier>,
-    pub(super) demanded: bool,
-    pub(super) verification: Verification,
+    webpki: Arc<dyn ClientCertVerifier>,
+    algorithms: WebPkiSupportedAlgorithms,
+    demanded: bool,
+    verification: Verification,
 }
 
 impl Inspector {
     pub(super) fn new(anchors: Vec<Vec<u8>>, demanded: bool, verification: Verification) -> Result<Self, String> {
-        let roots = Arc::new(super::roots(anchors));
-        let builder = WebPkiClientVerifier::builder_with_provider(roots, super::provider());
+        let roots = super::roots(anchors);
+        let names: usize = roots.subjects().iter().map(|name| name.as_ref().len() + LENGTH_OF_NAME).sum();
+        let provider = super::provider();
+        let algorithms = provider.signature_verification_algorithms;
+        let mut builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+        if names > MAX_AUTHORITY_NAMES {
+            builder = builder.clear_root_hint_subjects();
+        }
         let webpki = builder.build().map_err(|why| why.to_string())?;
-        Ok(Self { webpki, demanded, verification })
+        Ok(Self { webpki, algorithms, demanded, verification })
+    }
+
+    /// Whether a client that signed so may go on. A certificate that does not verify is let in and told of as failed,
+    /// whatever is wrong with it, and so is a key that nothing here can verify a signature with. But who can be seen not
+    /// to hold the key is sent away, as RFC 8446 section 4.4.3 and OpenSSL have it.
+    fn weigh(&self, signed: Result<HandshakeSignatureValid, Error>) -> Result<HandshakeSignatureValid, Error> {
+        // If the certificate has failed, that stands there already.
+        let _ = self.verification.set(signed.as_ref().map(|_| ()).map_err(reason::of));
+        match signed {
+            Err(Error::InvalidCertificate(CertificateError::BadSignature)) => signed,
+            Err(_) if !self.demanded => Ok(HandshakeSignatureValid::assertion()),
+            signed => signed,
+        }
     }
 }
 
@@ -110,11 +131,11 @@ impl ClientCertVerifier for Inspector {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
-        let verified = self.webpki.verify_client_cert(end_entity, intermediates, now);
-        // The first one stands: TLS asks once.
-        let _ = self.verification.set(verified.as_ref().map(|_| ()).map_err(reason::of));
-        match verified {
-            Err(_) if !self.demanded => Ok(ClientCertVerified::assertion()),
+        match self.webpki.verify_client_cert(end_entity, intermediates, now) {
+            Err(why) if !self.demanded => {
+                let _ = self.verification.set(Err(reason::of(&why)));
+                Ok(ClientCertVerified::assertion())
+            }
             verified => verified,
         }
     }
@@ -125,7 +146,7 @@ impl ClientCertVerifier for Inspector {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.webpki.verify_tls12_signature(message, certificate, signed)
+        self.weigh(signature::verify_tls12(message, certificate, signed, &self.algorithms))
     }
 
     fn verify_tls13_signature(
@@ -134,10 +155,18 @@ impl ClientCertVerifier for Inspector {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.webpki.verify_tls13_signature(message, certificate, signed)
+        self.weigh(signature::verify_tls13(message, certificate, signed, &self.algorithms))
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.webpki.supported_verify_schemes()
     }
 }
+
+/// What stands before each name (RFC 8446 section 4.2.4, RFC 5246 section 7.4.4).
+const LENGTH_OF_NAME: usize = 2;
+
+/// The most bytes of authorities' names in a CertificateRequest. TLS has room for 65535 there, but some clients, rustls
+/// among them, keep no more of a whole flight. If there are more the list is left out: that asks for any certificate,
+/// where half a list would ask for one of those.
+pub const MAX_AUTHORITY_NAMES: usize = 32 * 1024;

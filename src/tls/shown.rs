@@ -2,8 +2,8 @@
 
 use std::sync::OnceLock;
 
-use super::dn::{DistinguishedNames, Validity, alternative_names, hex};
 use super::pin::{self, Pin};
+use super::x509::{DistinguishedNames, Validity, alternative_names, hex};
 use crate::message::Quoted;
 
 /// What the server's handshake left behind.

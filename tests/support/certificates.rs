@@ -48,6 +48,16 @@ impl Site {
         Self::make(Flaw::None, algorithm)
     }
 
+    /// With a certificate that is peculiar in this.
+    pub(crate) fn peculiar(change: impl FnOnce(&mut CertificateParams)) -> Self {
+        Self::made(&AUTHORITY, KeyPair::generate().unwrap(), change)
+    }
+
+    /// With these bytes in place of the certificate, in memory.
+    pub(crate) fn showing(self, certificate: impl Into<Vec<u8>>) -> Self {
+        Self { certificate: CertificateDer::from(certificate.into()), ..self }
+    }
+
     /// With a key that openssl makes with these arguments.
     pub(crate) fn with_key_of_openssl(arguments: &[&str]) -> Self {
         let made = program("openssl").args(arguments).stderr(Stdio::null()).output().unwrap();
@@ -77,12 +87,16 @@ impl Site {
     }
 
     fn vouched(authority: &Authority, flaw: Flaw, key: KeyPair) -> Self {
-        let names =
-            if flaw == Flaw::WrongName { ["elsewhere.example", "192.0.2.1"] } else { ["localhost", "127.0.0.1"] };
-        let mut params = CertificateParams::new(names.map(str::to_owned)).unwrap();
-        if flaw == Flaw::Expired {
-            params.not_after = date_time_ymd(2020, 1, 1);
-        }
+        Self::made(authority, key, |params| match flaw {
+            Flaw::WrongName => *params = CertificateParams::new(ELSEWHERE.map(str::to_owned)).unwrap(),
+            Flaw::Expired => params.not_after = date_time_ymd(2020, 1, 1),
+            Flaw::None | Flaw::Untrusted => {}
+        })
+    }
+
+    fn made(authority: &Authority, key: KeyPair, change: impl FnOnce(&mut CertificateParams)) -> Self {
+        let mut params = CertificateParams::new(["localhost", "127.0.0.1"].map(str::to_owned)).unwrap();
+        change(&mut params);
         let certificate = params.signed_by(&key, &authority.issuer).unwrap();
         let site = Self {
             dir: Dir::new(),
@@ -107,18 +121,7 @@ impl Site {
 
     /// The pin of a site's key, made as the manual of curl says.
     pub(crate) fn pin(&self) -> String {
-        let [public, der, digest] = ["public.pem", "public.der", "digest"].map(|name| self.dir.file(name));
-        let cert = self.cert();
-        let steps = [
-            vec!["x509", "-in", cert.to_str().unwrap(), "-pubkey", "-noout", "-out", public.to_str().unwrap()],
-            vec!["pkey", "-pubin", "-in", public.to_str().unwrap(), "-outform", "der", "-out", der.to_str().unwrap()],
-            vec!["dgst", "-sha256", "-binary", "-out", digest.to_str().unwrap(), der.to_str().unwrap()],
-        ];
-        for step in steps {
-            assert!(program("openssl").args(&step).status().unwrap().success(), "openssl {step:?}");
-        }
-        let base64 = program("openssl").args(["enc", "-base64", "-in"]).arg(&digest).output().unwrap().stdout;
-        format!("sha256//{}", String::from_utf8(base64).unwrap().trim())
+        self.dir.pin(&self.cert())
     }
 
     /// The trust anchor's file.
@@ -173,6 +176,21 @@ impl Dir {
     pub(crate) fn path(&self) -> &Path {
         &self.0
     }
+
+    /// The pin of this certificate's key, made as the manual of curl says.
+    pub(crate) fn pin(&self, cert: &Path) -> String {
+        let [public, der, digest] = ["public.pem", "public.der", "digest"].map(|name| self.file(name));
+        let steps = [
+            vec!["x509", "-in", cert.to_str().unwrap(), "-pubkey", "-noout", "-out", public.to_str().unwrap()],
+            vec!["pkey", "-pubin", "-in", public.to_str().unwrap(), "-outform", "der", "-out", der.to_str().unwrap()],
+            vec!["dgst", "-sha256", "-binary", "-out", digest.to_str().unwrap(), der.to_str().unwrap()],
+        ];
+        for step in steps {
+            assert!(program("openssl").args(&step).status().unwrap().success(), "openssl {step:?}");
+        }
+        let base64 = program("openssl").args(["enc", "-base64", "-in"]).arg(&digest).output().unwrap().stdout;
+        format!("sha256//{}", String::from_utf8(base64).unwrap().trim())
+    }
 }
 
 impl Drop for Dir {
@@ -180,6 +198,8 @@ impl Drop for Dir {
         let _ = fs::remove_dir_all(&self.0);
     }
 }
+
+const ELSEWHERE: [&str; 2] = ["elsewhere.example", "192.0.2.1"];
 
 /// Who vouches.
 struct Authority {

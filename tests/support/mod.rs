@@ -16,6 +16,7 @@ pub(crate) mod caller;
 pub(crate) mod certificates;
 pub(crate) mod clients;
 pub(crate) mod databases;
+pub(crate) mod der;
 pub(crate) mod mail_servers;
 pub(crate) mod peer;
 pub(crate) mod proc;

@@ -71,8 +71,7 @@ impl Client {
 
     /// Shows this site's certificate, if it is asked for one.
     pub(crate) fn showing(self, site: &Site) -> Self {
-        let key = aws_lc_rs::sign::any_supported_type(&site.key).unwrap();
-        Self { shown: Some(Arc::new(CertifiedKey::new(vec![site.certificate.clone()], key))), ..self }
+        Self { shown: Some(certified(site)), ..self }
     }
 
     /// Begins the handshake; nothing is sent yet.
@@ -119,6 +118,12 @@ impl Handshake {
     }
 }
 
+/// Whether the two belong together is for the other side to find out.
+fn certified(site: &Site) -> Arc<CertifiedKey> {
+    let key = aws_lc_rs::sign::any_supported_type(&site.key).unwrap();
+    Arc::new(CertifiedKey::new(vec![site.certificate.clone()], key))
+}
+
 fn provider_with(groups: &[NamedGroup]) -> CryptoProvider {
     let known = |name| *aws_lc_rs::ALL_KX_GROUPS.iter().find(|group| group.name() == name).unwrap();
     CryptoProvider { kx_groups: groups.iter().map(|name| known(*name)).collect(), ..aws_lc_rs::default_provider() }
@@ -143,6 +148,15 @@ fn known(site: &Site) -> Arc<dyn ClientCertVerifier> {
     roots.add(site.authority.clone()).unwrap();
     let provider = Arc::new(aws_lc_rs::default_provider());
     WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build().unwrap()
+}
+
+/// The same in these versions alone.
+pub(crate) fn accept_in(
+    site: &Site,
+    stream: TcpStream,
+    versions: &[&'static SupportedProtocolVersion],
+) -> io::Result<Peer> {
+    accept_from(site, stream, WebPkiClientVerifier::no_client_auth(), versions)
 }
 
 /// The same with no group but this one, whether or not the other side must show a certificate.
@@ -191,8 +205,7 @@ fn accept_with(
         .with_protocol_versions(versions)
         .unwrap()
         .with_client_cert_verifier(verifier)
-        .with_single_cert(vec![site.certificate.clone()], site.key.clone_key())
-        .unwrap();
+        .with_cert_resolver(Arc::new(SingleCertAndKey::from(certified(site))));
     let mut connection = ServerConnection::new(Arc::new(config)).unwrap();
     let mut transport = peer.take_transport();
     while connection.is_handshaking() {

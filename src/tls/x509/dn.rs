@@ -1,11 +1,10 @@
-//! Distinguished names as text that is safe in an environment variable. The only door to x509-cert.
+//! Distinguished names as text that is safe in an environment variable.
 //!
 //! Whatever is in a certificate, what comes out is printable ASCII: no NUL, no newline, and no value that could be
 //! taken for another attribute.
 
 use std::fmt::Write;
 use std::net::IpAddr;
-use std::time::SystemTime;
 
 use x509_cert::Certificate;
 use x509_cert::attr::AttributeTypeAndValue;
@@ -14,6 +13,8 @@ use x509_cert::der::{Decode, Encode, Tag, Tagged};
 use x509_cert::ext::pkix::SubjectAltName;
 use x509_cert::ext::pkix::name::GeneralName;
 use x509_cert::name::Name;
+
+use super::Fields;
 
 /// The names in a certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,55 +32,20 @@ pub struct DistinguishedNames {
 impl DistinguishedNames {
     /// Of this certificate in DER; `None` if it cannot be read.
     pub fn of(certificate: &[u8]) -> Option<Self> {
-        let certificate = Certificate::from_der(certificate).ok()?.tbs_certificate;
+        let Fields { issuer, subject, .. } = Fields::of(certificate)?;
+        let (issuer, subject) = (Name::from_der(issuer).ok()?, Name::from_der(subject).ok()?);
         Some(Self {
-            subject: rfc4514(&certificate.subject),
-            issuer: rfc4514(&certificate.issuer),
-            short_subject: short(&certificate.subject),
-            common_name: common_name(&certificate.subject),
+            subject: rfc4514(&subject),
+            issuer: rfc4514(&issuer),
+            short_subject: short(&subject),
+            common_name: common_name(&subject),
         })
-    }
-}
-
-/// When a certificate is valid.
-#[derive(Clone, Debug)]
-pub struct Validity {
-    from: SystemTime,
-    end: SystemTime,
-    /// The beginning as text, `2026-02-01T00:00:00Z`.
-    pub since: String,
-    /// The end likewise.
-    pub until: String,
-}
-
-impl Validity {
-    /// Of this certificate in DER; `None` if it cannot be read.
-    pub fn of(certificate: &[u8]) -> Option<Self> {
-        let validity = Certificate::from_der(certificate).ok()?.tbs_certificate.validity;
-        Some(Self {
-            from: SystemTime::UNIX_EPOCH + validity.not_before.to_unix_duration(),
-            end: SystemTime::UNIX_EPOCH + validity.not_after.to_unix_duration(),
-            since: validity.not_before.to_date_time().to_string(),
-            until: validity.not_after.to_date_time().to_string(),
-        })
-    }
-
-    /// Whether it is valid at this time.
-    ///
-    /// # Errors
-    /// Why it is not, and what to do.
-    pub fn holds_at(&self, time: SystemTime) -> Result<(), String> {
-        match time {
-            _ if time < self.from => Err("it is not valid yet: check the clock".into()),
-            _ if time > self.end => Err(format!("it expired at {}: renew it", self.until)),
-            _ => Ok(()),
-        }
     }
 }
 
 /// The names a certificate is for (RFC 5280 section 4.2.1.6), as OpenSSL writes them: `DNS:a.example,IP:192.0.2.1`.
 /// `None` if there are none.
-pub(super) fn alternative_names(certificate: &[u8]) -> Option<String> {
+pub(in crate::tls) fn alternative_names(certificate: &[u8]) -> Option<String> {
     let certificate = Certificate::from_der(certificate).ok()?.tbs_certificate;
     let (_, SubjectAltName(names)) = certificate.get().ok()??;
     let names: Vec<_> = names.iter().filter_map(alternative_name).collect();
@@ -159,7 +125,7 @@ fn escaped(text: &str) -> String {
 }
 
 /// Bytes in lower case hexadecimal.
-pub(super) fn hex(bytes: &[u8]) -> String {
+pub(in crate::tls) fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::new(), |mut out, byte| {
         let _ = write!(out, "{byte:02x}");
         out
