@@ -56,7 +56,7 @@ fn a_closed_port() {
 #[test]
 fn no_tls_there() {
     let backend = Backend::new();
-    fails(backend.port(), "corrupt message", || Peer::tcp(backend.accept()).says("220 plaintext ESMTP\r\n"));
+    fails(backend.port(), "it speaks no TLS", || Peer::tcp(backend.accept()).says("220 plaintext ESMTP\r\n"));
 }
 
 #[test]

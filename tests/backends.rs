@@ -138,7 +138,7 @@ fn plaintext_in_place_of_the_backends_handshake_is_not_heard() {
     let mut plain = Peer::tcp(stream);
     plain.hears(b"\x16");
     plain.says("250 all the same\r\n");
-    is_not_available(session, &backend, "corrupt message");
+    is_not_available(session, &backend, "it speaks no TLS");
 }
 
 #[test]
