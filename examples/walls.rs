@@ -20,6 +20,10 @@ fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let outcome = match words[..] {
+        ["free" | "confined", _] => log_to_a_socket(),
+        _ => Ok(None),
+    };
+    let outcome = outcome.and_then(|_journal| match words[..] {
         ["free", what] => attempt(what),
         ["confined", what] => {
             let walls = Walls { ids: None, demand: Demand::Try };
@@ -28,10 +32,17 @@ fn main() -> ExitCode {
         ["as", user, program, ref arguments @ ..] => run_as(user, program, arguments),
         ["without", wall, program, ref arguments @ ..] => without(wall, program, arguments),
         _ => Err(io::ErrorKind::InvalidInput.into()),
-    };
+    });
     let Err(why) = outcome else { return ExitCode::SUCCESS };
     let _ = rustix::io::write(rustix::stdio::stdout(), format!("{:?}", why.kind()).as_bytes());
     ExitCode::FAILURE
+}
+
+/// Standard error as systemd has it, and who listens.
+fn log_to_a_socket() -> io::Result<Option<UnixStream>> {
+    let (messages, journal) = UnixStream::pair()?;
+    rustix::stdio::dup2_stderr(messages)?;
+    Ok(Some(journal))
 }
 
 /// What an attacker would try.
@@ -62,6 +73,9 @@ fn attempt(what: &str) -> io::Result<()> {
             let flags = (libc::MAP_PRIVATE | libc::MAP_ANONYMOUS) as usize;
             call(libc::SYS_mmap, [0, 4096, (libc::PROT_READ | libc::PROT_EXEC) as usize, flags, usize::MAX]).map(drop)
         }
+        "mute" => call(libc::SYS_ioctl, [2, libc::FIONBIO as usize, c"yes".as_ptr() as usize, 0, 0]).map(drop),
+        "cut off" => call(libc::SYS_shutdown, [2, libc::SHUT_RDWR as usize, 0, 0, 0]).map(drop),
+        "duplicate" => call(libc::SYS_fcntl, [2, libc::F_DUPFD_CLOEXEC as usize, 0, 0, 0]).map(drop),
         "shared memory" => map(libc::MAP_SHARED | libc::MAP_ANONYMOUS),
         "growing memory" => map(libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_GROWSDOWN),
         "prctl" => call(libc::SYS_prctl, [libc::PR_SET_DUMPABLE as usize, 1, 0, 0, 0]).map(drop),

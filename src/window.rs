@@ -9,6 +9,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
@@ -154,9 +155,19 @@ impl Window {
     /// # Errors
     /// The packet is no [`Ask`].
     pub fn next_ask(&self) -> Result<Option<Ask>, Error> {
-        let Some(packet) = self.receive()? else { return Ok(None) };
+        let packet = match self.receive()? {
+            Some(packet) => packet,
+            None if self.is_hung_up() => return Ok(None),
+            // An empty packet looks like the end, and is no ask.
+            None => Answer::default(),
+        };
         let ask = Ask::decode(&packet.bytes);
         ask.map(Some).ok_or_else(|| Error::Impossible("the session asked for what is not to be had".into()))
+    }
+
+    fn is_hung_up(&self) -> bool {
+        let mut fds = [PollFd::new(&self.socket, PollFlags::RDHUP)];
+        poll(&mut fds, Some(&Timespec::default())).is_ok_and(|ready| ready > 0)
     }
 
     /// Grants what was asked for.

@@ -33,6 +33,10 @@ const ATTEMPTS: &[(&str, bool)] = &[
     ("prctl", false),
     ("terminal", false),
     ("io_uring", false),
+    // Of standard error, which others share.
+    ("mute", false),
+    ("cut off", false),
+    ("duplicate", false),
     ("memory", true),
     ("shared memory", true),
     ("growing memory", true),

@@ -33,7 +33,7 @@ const SESSION_CALLS: &[Call] = &[
     call(libc::SYS_epoll_ctl, Allow),            // mio watches descriptors, and no longer
     call(libc::SYS_fcntl, If(SESSION_FCNTL)),    // a second descriptor for one connection, a larger pipe
     call(libc::SYS_ioctl, If(SESSION_IOCTL)),    // descriptors become non-blocking; what a peer has not read
-    call(libc::SYS_shutdown, Allow),             // half-close
+    call(libc::SYS_shutdown, If(SHUTDOWN)),      // half-close
     call(libc::SYS_getsockopt, If(SOCKET_TYPE)), // whether the client is a socket, on which a RST would do harm
     call(libc::SYS_setsockopt, If(QUICKACK)),    // what gets no answer is acknowledged at once
     call(libc::SYS_getrandom, Allow),            // aws-lc and std seed their generators
@@ -100,14 +100,21 @@ const fn call(number: i64, verdict: Verdict) -> Call {
 }
 
 const fn one_of(argument: u32, values: &'static [u32]) -> Test {
-    Test { argument, mask: u32::MAX, values }
+    Test { argument, mask: u32::MAX, values, negated: false }
 }
 
+/// Standard error is shared with others, who log there. It is written to, and otherwise left alone: made non-blocking it
+/// would lose their lines, and shut down (it is a socket under systemd) all of them. A second descriptor for it would
+/// have another number.
+const NOT_STANDARD_ERROR: Test = Test { argument: 0, mask: u32::MAX, values: &[2], negated: true };
+
 /// F_GETFD: debug builds look whether a descriptor is open before they close it.
-const SESSION_FCNTL: &[Test] = &[one_of(1, &[F_DUPFD_CLOEXEC as u32, F_GETFD as u32, F_SETPIPE_SZ as u32])];
+const SESSION_FCNTL: &[Test] =
+    &[NOT_STANDARD_ERROR, one_of(1, &[F_DUPFD_CLOEXEC as u32, F_GETFD as u32, F_SETPIPE_SZ as u32])];
+const SHUTDOWN: &[Test] = &[NOT_STANDARD_ERROR];
 const KEEPER_FCNTL: &[Test] = &[one_of(1, &[F_GETFD as u32])];
 const NON_BLOCKING: &[Test] = &[one_of(1, &[FIONBIO as u32])];
-const SESSION_IOCTL: &[Test] = &[one_of(1, &[FIONBIO as u32, FIONREAD as u32, TIOCOUTQ as u32])];
+const SESSION_IOCTL: &[Test] = &[NOT_STANDARD_ERROR, one_of(1, &[FIONBIO as u32, FIONREAD as u32, TIOCOUTQ as u32])];
 const QUICKACK: &[Test] = &[one_of(1, &[IPPROTO_TCP as u32]), one_of(2, &[TCP_QUICKACK as u32])];
 const SOCKET_TYPE: &[Test] = &[one_of(1, &[SOL_SOCKET as u32]), one_of(2, &[SO_TYPE as u32])];
 
@@ -116,11 +123,12 @@ const UNADDRESSED: &[Test] = &[one_of(5, &[0])];
 
 /// RLIMIT_DATA does not count what is shared (MAP_TYPE says how), nor what grows as a stack does.
 const PRIVATE: &[Test] = &[
-    Test { argument: 2, mask: PROT_EXEC as u32, values: &[0] },
+    Test { argument: 2, mask: PROT_EXEC as u32, values: &[0], negated: false },
     Test {
         argument: 3,
         mask: (MAP_TYPE | MAP_ANONYMOUS | MAP_GROWSDOWN) as u32,
         values: &[(MAP_PRIVATE | MAP_ANONYMOUS) as u32],
+        negated: false,
     },
 ];
 

@@ -30,8 +30,10 @@ pub(super) struct Test {
     pub(super) argument: u32,
     /// These bits of its lower half ...
     pub(super) mask: u32,
-    /// ... are one of these.
+    /// ... are one of these ...
     pub(super) values: &'static [u32],
+    /// ... or, if this is set, none of them.
+    pub(super) negated: bool,
 }
 
 /// How many instructions the table needs.
@@ -149,9 +151,16 @@ impl<const LENGTH: usize> Program<LENGTH> {
         while left > 0 {
             let value = test.values[test.values.len() - left];
             left -= 1;
+            // Where the test goes on from here with `left` values, or where it ends.
             let passed = if is_last { self.to(End::Allow) } else { left as u8 };
-            let failed = if left == 0 { self.to(End::Kill) } else { 0 };
-            self.push(JUMP_IF_EQUAL, passed, failed, value);
+            let failed = self.to(End::Kill);
+            let (equal, other) = match (test.negated, left) {
+                (false, 0) => (passed, failed),
+                (false, _) => (passed, 0),
+                (true, 0) => (failed, passed),
+                (true, _) => (failed, 0),
+            };
+            self.push(JUMP_IF_EQUAL, equal, other, value);
         }
     }
 }
@@ -200,10 +209,17 @@ mod tests {
     const CALLS: &[Call] = &[
         Call { number: 7, verdict: Verdict::Allow },
         Call { number: 1, verdict: Verdict::Absent },
-        Call { number: 9, verdict: Verdict::If(&[Test { argument: 1, mask: 6, values: &[2, 4] }]) },
-        Call { number: 0, verdict: Verdict::If(&[TWO, Test { argument: 5, mask: u32::MAX, values: &[0] }]) },
+        Call { number: 9, verdict: Verdict::If(&[Test { argument: 1, mask: 6, values: &[2, 4], negated: false }]) },
+        Call {
+            number: 0,
+            verdict: Verdict::If(&[TWO, Test { argument: 5, mask: u32::MAX, values: &[0], negated: false }]),
+        },
+        Call { number: 3, verdict: Verdict::If(&[NOT_TWO_NOR_FIVE, TWO_AT_LAST]) },
+        Call { number: 4, verdict: Verdict::If(&[TWO_AT_LAST, NOT_TWO_NOR_FIVE]) },
     ];
-    const TWO: Test = Test { argument: 0, mask: u32::MAX, values: &[2] };
+    const TWO: Test = Test { argument: 0, mask: u32::MAX, values: &[2], negated: false };
+    const TWO_AT_LAST: Test = Test { argument: 5, mask: u32::MAX, values: &[2], negated: false };
+    const NOT_TWO_NOR_FIVE: Test = Test { argument: 0, mask: u32::MAX, values: &[2, 5], negated: true };
     const PROGRAM: [sock_filter; length(CALLS)] = program(CALLS);
 
     /// What the kernel would do, instruction by instruction.
@@ -249,6 +265,11 @@ mod tests {
         let allowed = |number, arguments| run(ARCH, number, arguments) == libc::SECCOMP_RET_ALLOW;
         for (argument, passes) in [(0, false), (2, true), (3, true), (4, true), (6, false), (8, false)] {
             assert_eq!(allowed(9, [0, argument, 0, 0, 0, 0]), passes, "{argument}");
+        }
+        for (first, last, passes) in [(1, 2, true), (2, 2, false), (3, 2, true), (5, 2, false), (1, 1, false)] {
+            for number in [3, 4] {
+                assert_eq!(allowed(number, [first, 0, 0, 0, 0, last]), passes, "{number}: {first} and {last}");
+            }
         }
         for (first, last, passes) in [(2, 0, true), (2, 1, false), (0, 0, false)] {
             assert_eq!(allowed(0, [first, 0, 0, 0, 0, last]), passes, "{first} and {last}");
