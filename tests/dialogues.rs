@@ -10,7 +10,7 @@ mod pure;
 use std::collections::BTreeSet;
 
 use play::way::{Failure, MODES};
-use play::{Dialogue, Mode, corpus};
+use play::{Dialogue, Event, Mode, corpus};
 use pure::{Cut, Report, Way};
 use starttls_protocols::dialogue::{MAX_BYTES, MAX_COMMANDS};
 use starttls_protocols::line::MAX_LINE;
@@ -37,7 +37,11 @@ fn play_failures(dialogue: &Dialogue, mode: Mode, cut: Cut) {
 
 /// Plays a dialogue that is too long for a file, or of which more than the heard bytes matters.
 fn play_text(text: &str) -> Vec<Report> {
-    let dialogue = Dialogue::parse("smtp", "text", text);
+    play_text_of("smtp", text)
+}
+
+fn play_text_of(protocol: &str, text: &str) -> Vec<Report> {
+    let dialogue = Dialogue::parse(protocol, "text", text);
     let ways = MODES.iter().flat_map(|mode| CUTS.map(|cut| Way { mode: *mode, cut, failure: Failure::Unreachable }));
     ways.filter_map(|way| pure::play(&dialogue, way, PROTOCOLS)).collect()
 }
@@ -329,4 +333,70 @@ fn what_is_not_in_the_notation_is_not_played() {
 fn a_long_first_line_inside_tls_comes_behind_the_replayed_prefix() {
     let long = "x".repeat(MAX_LINE + 1);
     play_text(&format!("{SWITCH}C: {long}\ns: EHLO laptop\nS: 250 fresh\nc-\ns: {long}\nS: 500 what\n"));
+}
+
+/// A search for the root DSE that is so long, and a result that is.
+fn ldap_messages(length: usize) -> [String; 2] {
+    let filled = |before: &str, behind: &str| {
+        // Four bytes for the outer length, and three for each that is longer than 127.
+        let message = |count: usize| format!("30{{ 02{{01}} {before} 04{{\"{}\"}} {behind} }} }}", "x".repeat(count));
+        let size = |count: usize| bytes_of(&message(count)).len();
+        message(length - (size(1000) - 1000))
+    };
+    [filled("63{ 04{} 0a{00} 0a{00} 02{00} 02{00} 01{00} 87{\"a\"} 30{", "}"), filled("65{ 0a{00} 04{}", "")]
+}
+
+fn bytes_of(text: &str) -> Vec<u8> {
+    let dialogue = Dialogue::parse("ldap", "bytes", &format!("C= {text}"));
+    let Some(Event::Says(_, bytes)) = dialogue.steps.first().map(|step| &step.event) else { panic!("nobody says it") };
+    bytes.clone()
+}
+
+#[test]
+fn a_message_of_ldap_may_be_as_long_as_the_limit() {
+    let notice =
+        "c= 30{ 02{00} 78{ 0a{02} 04{} 04{\"message too long\"} 8a{\"1.3.6.1.4.1.1466.20036\"} } }\n--- closed\n";
+    for (length, fits) in [(MAX_BYTES - 1, true), (MAX_BYTES, true), (MAX_BYTES + 1, false)] {
+        let [search, _] = ldap_messages(length);
+        assert_eq!(bytes_of(&search).len(), length);
+        play_text_of("ldap", &format!("C= {search}\n"));
+        play_text_of("ldap", &format!("--- options: -r\nC= {search}\n{}", if fits { "" } else { notice }));
+    }
+}
+
+#[test]
+fn as_many_bytes_of_ldap_are_snooped_as_the_limit() {
+    let [search, _] = ldap_messages(1200);
+    for (bytes, watched) in [(MAX_BYTES - 1, true), (MAX_BYTES, true), (MAX_BYTES + 1, false)] {
+        let [_, result] = ldap_messages(bytes - 1200);
+        let answer = if watched {
+            "c= 30{ 02{03} 78{ 0a{02} 04{} 04{\"StartTLS takes no value\"}"
+        } else {
+            "S= 30{ 02{03} 78{ 0a{02} 04{} 04{}"
+        };
+        let starttls = "C= 30{ 02{03} 77{ 80{\"1.3.6.1.4.1.1466.20037\"} 81{} } }\n";
+        let oid = "8a{\"1.3.6.1.4.1.1466.20037\"} } }";
+        play_text_of("ldap", &format!("C= {search}\nS= {result}\n{starttls}{answer} {oid}\n"));
+    }
+}
+
+#[test]
+fn a_packet_of_postgres_may_be_as_long_as_the_limits() {
+    let startup = |length: usize| format!("[ 00030000 \"{}\" 00 ]", "x".repeat(length - 9));
+    let error = |code: &str, text: &str| {
+        format!("c= \"E\"[ \"SFATAL\" 00 \"VFATAL\" 00 \"C{code}\" 00 \"M{text}\" 00 00 ]\n--- closed\n")
+    };
+    let refused = error("28000", "TLS is required here: connect with sslmode=require or better");
+    let too_long = error("08P01", "invalid startup packet");
+    for (length, fits) in [(9_999, true), (10_000, true), (10_001, false)] {
+        play_text_of("postgres", &format!("C= {}\nS= \"R\"[00000000]\n", startup(length)));
+        let answer = if fits { &refused } else { &too_long };
+        play_text_of("postgres", &format!("--- options: -r\nC= {}\n{answer}", startup(length)));
+    }
+    // The shortest has a length and a code.
+    for (packet, answer) in
+        [("00000007", &too_long), ("00000008 00030000", &refused), ("00000009 00030000 00", &refused)]
+    {
+        play_text_of("postgres", &format!("--- options: -r\nC= {packet}\n{answer}"));
+    }
 }

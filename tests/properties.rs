@@ -53,6 +53,19 @@ fn lines_do_not_depend_on_how_bytes_are_cut() {
 }
 
 #[test]
+fn units_do_not_depend_on_how_bytes_are_cut() {
+    let mut chance = Chance(4);
+    for _ in 0..CASES {
+        let mut bytes = words(&mut chance);
+        for _ in 0..chance.below(3) {
+            let at = chance.below(bytes.len() + 1);
+            bytes.insert(at, chance.of(b"\0\x01\x30\x80\x84\xff"));
+        }
+        codec::check_units(&bytes);
+    }
+}
+
+#[test]
 fn what_decodes_means_one_thing() {
     let mut chance = Chance(2);
     for _ in 0..CASES {
@@ -95,6 +108,7 @@ fn the_fuzzers_get_a_corpus() {
     for (name, script) in corpus() {
         write("session", &name, &script);
         write("lines", &name, &script);
+        write("units", &name, script.get(3..).unwrap_or_default());
     }
     for (name, header) in
         [("v1", &b"PROXY TCP4 192.0.2.1 192.0.2.2 4711 25\r\n"[..]), ("unknown", b"PROXY UNKNOWN\r\n"), ("v2", V2)]

@@ -76,11 +76,14 @@ impl Relay<'_> {
         }
     }
 
-    /// The names of the protocol; of every protocol while no greeting has shown which one it is (`--implicit`).
+    /// The names of the protocol; of every protocol whose greeting may yet show that it is this one (`--implicit`).
     pub(super) fn alpn(&self) -> Vec<&'static [u8]> {
         match self.session.protocol().or(self.config.protocol) {
             Some(protocol) => protocol.alpn.to_vec(),
-            None => self.config.protocols.iter().flat_map(|protocol| protocol.alpn).copied().collect(),
+            None => {
+                let greeted = self.config.protocols.iter().filter(|protocol| !protocol.is_client_first());
+                greeted.flat_map(|protocol| protocol.alpn).copied().collect()
+            }
         }
     }
 

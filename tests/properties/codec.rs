@@ -1,8 +1,10 @@
 //! The laws of what is read from bytes that an attacker may have written: lines, the window's packets, what may be
 //! signed, PROXY headers. tests/properties.rs and the fuzz targets check them.
 
+use starttls_protocols::dialogue::MAX_BYTES;
 use starttls_protocols::line::{self, MAX_LINE};
 use starttls_protocols::unit::{Unit, Waiting};
+use starttls_protocols::{Offer, PROTOCOLS, Policy, Snooper};
 use starttls_wrapper::proxy;
 use starttls_wrapper::tls::may_be_signed;
 use starttls_wrapper::window::{Ask, Chain, Peer, join, parts};
@@ -35,6 +37,33 @@ pub(crate) fn check_lines(data: &[u8]) {
     }
     found.extend(waiting.into_rest());
     assert_eq!(found, data);
+}
+
+/// The units of every protocol, of both sides, are the same however their bytes are cut; and of one that counts its
+/// bytes, no byte behind a unit is asked for.
+pub(crate) fn check_units(data: &[u8]) {
+    for protocol in PROTOCOLS {
+        let snooper = (protocol.snooper)(Policy::INSIDE);
+        for unit in [<dyn Snooper>::client_unit, <dyn Snooper>::server_unit] {
+            let unit = |bytes: &[u8]| unit(snooper.as_ref(), bytes);
+            let mut rest = data;
+            while let Unit::Whole(length) = unit(rest) {
+                assert!(length > 0 && length <= MAX_BYTES.max(MAX_LINE));
+                for seen in 0..length {
+                    let Unit::Partial(room) = unit(&rest[..seen]) else { panic!("{}: cut at {seen}", protocol.name) };
+                    assert!(room > 0 && (!protocol.is_client_first() || seen + room <= length), "{}", protocol.name);
+                }
+                assert_eq!(unit(&rest[..length]), Unit::Whole(length), "{}", protocol.name);
+                rest = &rest[length..];
+            }
+            // What is read of it, whatever it is, is read without a panic.
+            let mut snooper = (protocol.snooper)(Policy { offer: Offer::Add, ..Policy::INSIDE });
+            snooper.command(rest);
+            snooper.reply(rest, &mut Vec::new());
+            snooper.unasked(rest, &mut Vec::new());
+            snooper.shown(rest, false);
+        }
+    }
 }
 
 /// What decodes is encoded the same way, and so means one thing.
