@@ -4,11 +4,9 @@
 //! for is given once, in the order a session needs it, or not at all.
 
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::process::ExitStatusExt;
-use std::process::Child;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, WaitStatus};
 
 use crate::address::Address;
 use crate::client::{self, Client};
@@ -22,12 +20,14 @@ use crate::window::{Ask, Peer, Window};
 mod allowance;
 mod anchors;
 mod caller;
+mod child;
 mod ending;
 mod keys;
 mod prog;
 mod provide;
 
 use allowance::Allowance;
+use child::Child;
 
 /// The keeper of one session.
 pub struct Keeper<'a> {
@@ -37,6 +37,8 @@ pub struct Keeper<'a> {
     signals: Signals,
     /// The signal this process was told to end by.
     told: Option<Signal>,
+    /// When those who were told to end are killed.
+    patience: Option<Instant>,
     /// What the client is shown.
     identity: Option<Identity>,
     /// What the backend is shown.
@@ -70,6 +72,7 @@ impl<'a> Keeper<'a> {
             window,
             signals: Signals::listen()?,
             told: None,
+            patience: None,
             identity: None,
             own: None,
             client: None,
@@ -90,19 +93,21 @@ impl<'a> Keeper<'a> {
     /// [`Error::Prog`] if prog could not be run, [`Error::Impossible`] if the session broke the rules.
     pub fn run(mut self, session: Pid, client: Client) -> Result<u8, Error> {
         self.client = Some(client);
-        let served = self.serve();
+        let mut session = Child::new(session);
+        let served = self.serve(&session);
         if served.is_err() {
             // It broke the rules, so it is an attacker's.
-            let _ = kill_process(session, Signal::KILL);
+            let _ = session.kill();
         }
-        let ended = self.end_of_session(session);
+        let ended = self.end_of_session(&mut session);
         if let Some(client) = self.client.take() {
             client.release();
         }
         self.bury();
-        // When a limit has passed nobody waits for prog any longer.
-        let shall_end = ended.as_ref().map_or(true, |status| *status == LIMIT_PASSED);
-        let of_prog = self.end_of_prog(shall_end);
+        if ended.as_ref().map_or(true, |status| *status == LIMIT_PASSED) {
+            self.end_prog(Signal::TERM);
+        }
+        let of_prog = self.end_of_prog();
         if let Some(signal) = self.told {
             signals::end_by(signal);
         }
@@ -116,12 +121,12 @@ impl<'a> Keeper<'a> {
         }
     }
 
-    fn serve(&mut self) -> Result<(), Error> {
+    fn serve(&mut self, session: &Child) -> Result<(), Error> {
         while self.session_speaks()?
             && let Some(ask) = self.window.next_ask()?
         {
             let answered = match ask {
-                Ask::Release => return self.release(),
+                Ask::Release => return self.release(session),
                 Ask::Spawn(variables) => self.spawn(variables),
                 Ask::Client(ends) => self.meet(ends),
                 Ask::Prepare => self.prepare(),
@@ -159,14 +164,15 @@ impl<'a> Keeper<'a> {
     }
 
     /// Forgets the keys and locks itself in: nothing more can be asked.
-    fn release(&mut self) -> Result<(), Error> {
+    fn release(&mut self, session: &Child) -> Result<(), Error> {
         (self.identity, self.own) = (None, None);
         if self.config.ucspi.is_some() && self.switched {
             // The UCSPI-TLS server may outlive us, and the flags are as it wants them.
             self.client = None;
         }
         self.bury();
-        self.config.walls.confine_keeper()
+        let family = [session.pid(), self.prog.as_ref().and_then(Child::pid)];
+        self.config.walls.confine_keeper(family)
     }
 
     fn meet(&mut self, ends: Ends) -> Result<(), Error> {
@@ -214,12 +220,13 @@ impl<'a> Keeper<'a> {
     }
 }
 
-fn exit_code(status: std::process::ExitStatus) -> u8 {
-    let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal)).unwrap_or_default();
+fn exit_code(status: WaitStatus) -> u8 {
+    let by_signal = || status.terminating_signal().map(|signal| 128 + signal);
+    let code = status.exit_status().or_else(by_signal).unwrap_or_default();
     u8::try_from(code).unwrap_or(u8::MAX)
 }
 
-/// As [`Error::Timeout`] has it.
+/// As [`Error::Timeout`] has it; then nobody waits for prog any longer.
 const LIMIT_PASSED: u8 = 99;
 
 fn refused() -> Error {

@@ -15,6 +15,7 @@ pub mod address;
 pub mod check;
 pub mod cli;
 pub mod client;
+pub mod command;
 pub mod config;
 pub mod keeper;
 pub mod keys;

@@ -1,13 +1,18 @@
-//! The things that safe Rust has no word for: fork(2), descriptors that others know by their numbers, what a socket's peer
-//! has not taken, and _exit(2). All of this program's `unsafe` is here, and the only door to libc.
+//! The things that safe Rust has no word for: fork(2) and execve(2), signals and what becomes of them, descriptors that
+//! others know by their numbers, what a socket's peer has not taken, and _exit(2). All of this program's `unsafe` is here,
+//! and the only door to libc.
 
 #![allow(unsafe_code)]
 
+use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::io;
+use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::ptr;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use rustix::io::{FdFlags, fcntl_setfd};
-use rustix::process::Pid;
+use rustix::io::{FdFlags, fcntl_setfd, retry_on_intr};
+use rustix::process::{Pid, Signal, WaitOptions, getpid, waitpid};
 
 /// Splits the process in two: the other one's process id here, `None` there. Call it before any thread is started.
 /// There, these ranges of descriptors are closed, first and last included; whoever owns one must not live on there.
@@ -63,7 +68,7 @@ pub fn adopt(number: RawFd) -> io::Result<OwnedFd> {
 /// # Errors
 /// It is neither.
 pub fn unsent(fd: BorrowedFd<'_>) -> io::Result<u64> {
-    let mut count: libc::c_int = 0;
+    let mut count: c_int = 0;
     // SAFETY: the kernel writes one int.
     if unsafe { libc::ioctl(fd.as_raw_fd(), libc::TIOCOUTQ, &raw mut count) } < 0 {
         return Err(io::Error::last_os_error());
@@ -83,6 +88,196 @@ pub fn place(fd: &OwnedFd, number: RawFd) -> io::Result<OwnedFd> {
         }
         Ok(OwnedFd::from_raw_fd(number))
     }
+}
+
+/// Whether SIGPIPE was ignored when this program was started. std, which has it ignored always, begins after this.
+static PIPE_WAS_IGNORED: AtomicBool = AtomicBool::new(false);
+
+#[used]
+// SAFETY: what stands here is called once, before main and by one thread, and needs nothing of std.
+#[unsafe(link_section = ".init_array")]
+static BEFORE_STD: extern "C" fn() = look_at_sigpipe;
+
+extern "C" fn look_at_sigpipe() {
+    let mut action = MaybeUninit::<libc::sigaction>::zeroed();
+    // SAFETY: the kernel writes one sigaction, of which all bytes are there already.
+    let action = unsafe {
+        libc::sigaction(libc::SIGPIPE, ptr::null(), action.as_mut_ptr());
+        action.assume_init()
+    };
+    PIPE_WAS_IGNORED.store(action.sa_sigaction == libc::SIG_IGN, Ordering::Relaxed);
+}
+
+/// What was the case with signals when this program was started, and shall be again for what it starts.
+#[derive(Clone, Copy)]
+pub struct Before {
+    blocked: libc::sigset_t,
+    child: libc::sighandler_t,
+}
+
+/// From now on these signals come as records of a descriptor, blocked or ignored as they may have been: whoever waits
+/// for signals waits for a descriptor. The end of a child is one of them, and is never ignored.
+///
+/// # Errors
+/// The system's.
+pub fn hear(signals: &[Signal]) -> io::Result<(OwnedFd, Before)> {
+    let mut heard = MaybeUninit::zeroed();
+    let mut blocked = MaybeUninit::zeroed();
+    // SAFETY: the sets are there to be written to, and zeros are a set in any case. A signal that is blocked interrupts
+    // nothing, and no handler of this program is taken away.
+    unsafe {
+        libc::sigemptyset(heard.as_mut_ptr());
+        for signal in signals {
+            libc::sigaddset(heard.as_mut_ptr(), signal.as_raw());
+        }
+        libc::sigprocmask(libc::SIG_BLOCK, heard.as_ptr(), blocked.as_mut_ptr());
+        let child = libc::signal(libc::SIGCHLD, libc::SIG_DFL);
+        let fd = libc::signalfd(-1, heard.as_ptr(), libc::SFD_CLOEXEC | libc::SFD_NONBLOCK);
+        if fd < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        Ok((OwnedFd::from_raw_fd(fd), Before { blocked: blocked.assume_init(), child }))
+    }
+}
+
+/// Ends this process by this signal, so that whoever started it sees what happened.
+pub fn end_by(signal: Signal) {
+    let mut set = MaybeUninit::zeroed();
+    // SAFETY: the set is there to be written to. The process ends as soon as the signal is no longer blocked.
+    unsafe {
+        libc::signal(signal.as_raw(), libc::SIG_DFL);
+        libc::kill(getpid().as_raw_nonzero().get(), signal.as_raw());
+        libc::sigemptyset(set.as_mut_ptr());
+        libc::sigaddset(set.as_mut_ptr(), signal.as_raw());
+        libc::sigprocmask(libc::SIG_UNBLOCK, set.as_ptr(), ptr::null_mut());
+    }
+}
+
+/// A program, as execve(2) takes it.
+pub struct Image {
+    /// Where it may be, in the order of the search.
+    pub files: Vec<CString>,
+    /// Its name and its arguments.
+    pub words: Vec<CString>,
+    /// Its environment.
+    pub variables: Vec<CString>,
+}
+
+/// Starts a program with these descriptors for 0 and 1, and signals as they were. Until it has begun the child borrows
+/// this process's memory, which stands still meanwhile, in place of a copy (vfork(2)).
+///
+/// # Errors
+/// Why there is no process, or why it cannot become that program.
+pub fn spawn(image: &Image, input: BorrowedFd<'_>, output: BorrowedFd<'_>, before: &Before) -> io::Result<Pid> {
+    let attempt = Attempt::new(image);
+    let mut start = Start { attempt, input: input.as_raw_fd(), output: output.as_raw_fd(), before, failure: 0 };
+    let mut stack = Stack(MaybeUninit::uninit());
+    // SAFETY: the child has a stack of its own, large enough for what it calls. This thread, the only one, does not go
+    // on before the child has become another program or ended; the child allocates nothing, and writes to its stack, to
+    // `start` and to the C library's errno alone.
+    let pid = unsafe {
+        let top = (&raw mut stack).add(1);
+        let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD;
+        libc::clone(begin, top.cast(), flags, (&raw mut start).cast())
+    };
+    let Some(pid) = Pid::from_raw(pid.max(0)) else { return Err(io::Error::last_os_error()) };
+    if start.failure == 0 {
+        return Ok(pid);
+    }
+    let _ = retry_on_intr(|| waitpid(Some(pid), WaitOptions::empty()));
+    Err(io::Error::from_raw_os_error(start.failure))
+}
+
+/// Makes this process that program, with SIGPIPE as it was. Returns why not.
+pub fn exec(image: &Image) -> io::Error {
+    restore_sigpipe();
+    io::Error::from_raw_os_error(Attempt::new(image).exec())
+}
+
+/// What a child has to do, and what came of it.
+struct Start<'a> {
+    attempt: Attempt<'a>,
+    input: RawFd,
+    output: RawFd,
+    before: &'a Before,
+    failure: c_int,
+}
+
+/// A child's.
+#[repr(C, align(16))]
+struct Stack(MaybeUninit<[u8; 16 * 1024]>);
+
+/// The child's whole life, if it becomes no other program.
+extern "C" fn begin(start: *mut c_void) -> c_int {
+    // SAFETY: it is the `Start` of `spawn`, which nobody else uses meanwhile.
+    let start = unsafe { &mut *start.cast::<Start<'_>>() };
+    restore_sigpipe();
+    // SAFETY: no handler is set, and the set is one that the kernel wrote.
+    let moved = unsafe {
+        libc::signal(libc::SIGCHLD, start.before.child);
+        libc::sigprocmask(libc::SIG_SETMASK, &raw const start.before.blocked, ptr::null_mut());
+        libc::dup2(start.input, 0) >= 0 && libc::dup2(start.output, 1) >= 0
+    };
+    start.failure = if moved { start.attempt.exec() } else { last_error() };
+    exit(127)
+}
+
+/// std has it ignored, and whoever started this program may have had it so as well.
+fn restore_sigpipe() {
+    if !PIPE_WAS_IGNORED.load(Ordering::Relaxed) {
+        // SAFETY: no handler is set. A write that nobody reads ends the process from now on.
+        unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
+    }
+}
+
+/// The pointers that execve(2) takes; null is the last of each.
+struct Attempt<'a> {
+    files: &'a [CString],
+    /// The shell, then the words.
+    words: Vec<*const c_char>,
+    variables: Vec<*const c_char>,
+}
+
+impl<'a> Attempt<'a> {
+    fn new(image: &'a Image) -> Self {
+        let pointer = |text: &CString| text.as_ptr();
+        let words = [SHELL.as_ptr()].into_iter().chain(image.words.iter().map(pointer)).chain([ptr::null()]);
+        let variables = image.variables.iter().map(pointer).chain([ptr::null()]);
+        Self { files: &image.files, words: words.collect(), variables: variables.collect() }
+    }
+
+    /// Becomes the first of the files that can be run, as execvp(3) does. Returns why none can. Allocates nothing.
+    fn exec(&mut self) -> c_int {
+        let mut failure = libc::ENOENT;
+        for file in self.files {
+            match self.exec_file(file) {
+                libc::ENOENT | libc::ENOTDIR | libc::ENODEV | libc::ESTALE | libc::ETIMEDOUT => {}
+                // Another one may be allowed.
+                libc::EACCES => failure = libc::EACCES,
+                other => return other,
+            }
+        }
+        failure
+    }
+
+    /// What may be executed and is no program is a script for the shell.
+    fn exec_file(&mut self, file: &CStr) -> c_int {
+        // SAFETY: the pointers are to strings that outlive this, and null comes last.
+        unsafe { libc::execve(file.as_ptr(), self.words.as_ptr().add(1), self.variables.as_ptr()) };
+        let failure = last_error();
+        if let (libc::ENOEXEC, Some(name)) = (failure, self.words.get_mut(1)) {
+            *name = file.as_ptr();
+            // SAFETY: as above.
+            unsafe { libc::execve(SHELL.as_ptr(), self.words.as_ptr(), self.variables.as_ptr()) };
+        }
+        failure
+    }
+}
+
+const SHELL: &CStr = c"/bin/sh";
+
+fn last_error() -> c_int {
+    io::Error::last_os_error().raw_os_error().unwrap_or_default()
 }
 
 /// Ends the process at once. What libraries do at exit helps a process in which others live on; here it would touch

@@ -124,6 +124,8 @@ impl<'a> Relay<'a> {
     /// # Errors
     /// Whatever ended the session before its time.
     pub fn run(mut self) -> Result<u8, Error> {
+        // One that has ended by now was missed: the session ends with it from here on.
+        self.window.listen()?;
         if let Inside::Called(backend) = &self.config.inside {
             return self.call(backend);
         }

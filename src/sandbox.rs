@@ -11,16 +11,17 @@
 use std::fmt::{self, Display};
 
 use landlock::{
-    ABI, Access, AccessFs, AccessNet, LandlockStatus, RestrictionStatus, Ruleset, RulesetAttr, RulesetError,
+    ABI, Access, AccessFs, AccessNet, BitFlags, LandlockStatus, RestrictionStatus, Ruleset, RulesetAttr, RulesetError,
     RulesetStatus, Scope,
 };
 use rustix::io::Errno;
 use rustix::process::{
-    DumpableBehavior, Gid, Resource, Rlimit, Uid, geteuid, getpid, getrlimit, set_dumpable_behavior, setrlimit,
+    DumpableBehavior, Gid, Pid, Resource, Rlimit, Signal, Uid, geteuid, getpid, getrlimit, set_dumpable_behavior,
+    set_parent_process_death_signal, setrlimit,
 };
 use rustix::thread::{
     CapabilitySet, CapabilitySets, capabilities, remove_capability_from_bounding_set, set_capabilities,
-    set_no_new_privs, set_thread_groups, set_thread_res_gid, set_thread_res_uid,
+    set_keep_capabilities, set_no_new_privs, set_thread_groups, set_thread_res_gid, set_thread_res_uid,
 };
 
 use crate::message::{Error, Log};
@@ -67,7 +68,8 @@ impl Walls {
         self.give_up(CapabilitySet::empty())?;
         limit()?;
         hide()?;
-        let walls = [("Landlock", landlock()), ("seccomp", seccomp(Calls::Session))];
+        set_parent_process_death_signal(Some(Signal::KILL)).map_err(Error::system("end with the keeper"))?;
+        let walls = [("Landlock", landlock(Scope::from_all(NEWEST))), ("seccomp", seccomp(Calls::Session))];
         for (wall, stands) in walls {
             match (stands, self.demand) {
                 (Ok(how), _) => log.transcript(format_args!("{wall} confines the session{how}")),
@@ -91,15 +93,20 @@ impl Walls {
         self.give_up(CapabilitySet::empty())
     }
 
-    /// Confines the keeper that has nothing more to give. The session has told what the kernel lacks.
+    /// Confines the keeper that has nothing more to give, but lets it end these, whoever they are: what is told to end
+    /// ends, and so does a session with its keeper. The session has told what the kernel lacks.
     ///
     /// # Errors
     /// [`Error::System`]; then the process must not go on.
-    pub fn confine_keeper(self) -> Result<(), Error> {
-        self.give_up(CapabilitySet::empty())?;
+    pub fn confine_keeper(self, family: [Option<Pid>; 2]) -> Result<(), Error> {
+        set_keep_capabilities(true).map_err(Error::system("keep a capability"))?;
+        self.give_up(CapabilitySet::KILL)?;
         hide()?;
-        let _ = landlock();
-        let _ = seccomp(Calls::Keeper);
+        let _ = landlock(Scope::AbstractUnixSocket.into());
+        if seccomp(Calls::Keeper(family)).is_err() {
+            // It might be anybody whom it signals.
+            self.give_up(CapabilitySet::empty())?;
+        }
         Ok(())
     }
 
@@ -183,9 +190,10 @@ impl Display for Strength {
     }
 }
 
-/// Everything the kernel can take is taken: files, TCP, and from ABI 6 on signals and abstract sockets of others.
-fn landlock() -> Result<Strength, std::io::Error> {
-    let status = deny_everything().map_err(std::io::Error::other)?;
+/// Everything the kernel can take is taken: files, TCP, and from ABI 6 on what is in this scope, signals and abstract
+/// sockets of others.
+fn landlock(scope: BitFlags<Scope>) -> Result<Strength, std::io::Error> {
+    let status = deny_everything(scope).map_err(std::io::Error::other)?;
     match (status.ruleset, status.landlock) {
         (RulesetStatus::NotEnforced, _) => Err(std::io::Error::other("the kernel has none")),
         (_, LandlockStatus::Available { effective_abi, .. }) => Ok(Strength(Some(effective_abi))),
@@ -193,30 +201,33 @@ fn landlock() -> Result<Strength, std::io::Error> {
     }
 }
 
-fn deny_everything() -> Result<RestrictionStatus, RulesetError> {
-    let newest = ABI::V9;
+fn deny_everything(scope: BitFlags<Scope>) -> Result<RestrictionStatus, RulesetError> {
     Ruleset::default()
-        .handle_access(AccessFs::from_all(newest))?
-        .handle_access(AccessNet::from_all(newest))?
-        .scope(Scope::from_all(newest))?
+        .handle_access(AccessFs::from_all(NEWEST))?
+        .handle_access(AccessNet::from_all(NEWEST))?
+        .scope(scope)?
         .create()?
         .restrict_self()
 }
+
+/// The newest one that this program knows.
+const NEWEST: ABI = ABI::V9;
 
 /// Whose calls.
 #[derive(Clone, Copy)]
 enum Calls {
     Session,
-    Keeper,
+    /// That of the keeper of these.
+    Keeper([Option<Pid>; 2]),
 }
 
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 fn seccomp(calls: Calls) -> Result<Strength, std::io::Error> {
-    let program = match calls {
-        Calls::Session => &calls::SESSION[..],
-        Calls::Keeper => &calls::KEEPER[..],
+    let installed = match calls {
+        Calls::Session => seccompiler::apply_filter(&calls::SESSION),
+        Calls::Keeper(family) => seccompiler::apply_filter(&calls::keeper(family)),
     };
-    match seccompiler::apply_filter(program) {
+    match installed {
         Ok(()) => Ok(Strength(None)),
         Err(seccompiler::Error::Prctl(why) | seccompiler::Error::Seccomp(why)) => Err(why),
         Err(why) => Err(std::io::Error::other(why)),

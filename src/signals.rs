@@ -1,30 +1,28 @@
-//! What the keeper is told from outside: that it shall end, and that a child has ended. The only door to signal-hook.
+//! What the keeper is told from outside: that it shall end, and that a child has ended.
 //!
-//! Each signal writes a byte to a pipe, so that waiting for a signal is waiting for a descriptor. prog does not
-//! inherit this: exec(2) puts the defaults back.
+//! Signals are records of a descriptor (signalfd(2)), so that waiting for a signal is waiting for a descriptor, and one
+//! that the super-server left blocked or ignored is heard as well. prog has them as they were.
 
-use std::io;
+use std::cell::Cell;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::Signal;
-use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
-use signal_hook::{SigId, flag, low_level};
 
 use crate::message::Error;
+use crate::raw::{self, Before};
+
+pub use crate::raw::end_by;
 
 /// The signals of one process.
-#[derive(Debug)]
 pub struct Signals {
     heard: OwnedFd,
-    /// The last signal that asks to end, or zero.
-    asked: Arc<AtomicUsize>,
-    registered: Vec<SigId>,
+    /// The last signal that asks to end.
+    asked: Cell<Option<Signal>>,
+    /// Signals as they were before.
+    pub before: Before,
 }
 
 impl Signals {
@@ -33,38 +31,18 @@ impl Signals {
     /// # Errors
     /// [`Error::System`].
     pub fn listen() -> Result<Self, Error> {
-        let (heard, tell) =
-            pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).map_err(Error::system("make a pipe"))?;
-        let asked = Arc::new(AtomicUsize::new(0));
-        let mut registered = Vec::new();
-        let mut register = || {
-            for signal in [SIGTERM, SIGHUP, SIGINT] {
-                registered.push(flag::register_usize(signal, Arc::clone(&asked), signal.unsigned_abs() as usize)?);
-                registered.push(low_level::pipe::register(signal, tell.try_clone()?)?);
-            }
-            registered.push(low_level::pipe::register(SIGCHLD, tell.try_clone()?)?);
-            Ok(())
-        };
-        register().map_err(Error::system::<io::Error>("listen to signals"))?;
-        Ok(Self { heard, asked, registered })
+        let (heard, before) = raw::hear(&HEARD).map_err(Error::system("listen to signals"))?;
+        Ok(Self { heard, asked: Cell::new(None), before })
     }
 
     /// The signal that asks to end, once.
     pub fn take(&self) -> Option<Signal> {
-        let signal = i32::try_from(self.asked.swap(0, Ordering::Relaxed)).ok()?;
-        Signal::from_named_raw(signal)
+        self.asked.take()
     }
 
     /// Whether there is one that asks to end, which nobody has taken yet.
     pub fn ask_to_end(&self) -> bool {
-        self.asked.load(Ordering::Relaxed) != 0
-    }
-
-    /// Hears nothing more: for a child, which has other descriptors.
-    pub fn forget(&self) {
-        for id in &self.registered {
-            low_level::unregister(*id);
-        }
+        self.asked.get().is_some()
     }
 
     /// Waits for a signal or this descriptor. True if it was the descriptor.
@@ -89,11 +67,24 @@ impl Signals {
             Err(why) => return Err(Error::System("wait for the session".into(), why.into())),
         }
         if fds.pop().is_some_and(|heard| !heard.revents().is_empty()) {
-            // What was said is in `asked`, or is to be found out by wait(2).
-            let _ = rustix::io::read(&self.heard, &mut [0; 64]);
+            self.hear();
             return Ok(Vec::new());
         }
         Ok(fds.iter().enumerate().filter(|(_, fd)| !fd.revents().is_empty()).map(|(place, _)| place).collect())
+    }
+
+    /// One that tells of a child says no more than that wait(2) may find something out.
+    fn hear(&self) {
+        let mut records = [[0; RECORD]; HEARD.len()];
+        let length = rustix::io::read(&self.heard, records.as_flattened_mut()).unwrap_or_default();
+        for record in records.iter().take(length / RECORD) {
+            let [first, second, third, fourth, ..] = *record;
+            let number = u32::from_ne_bytes([first, second, third, fourth]);
+            let signal = HEARD.into_iter().find(|signal| signal.as_raw().unsigned_abs() == number);
+            if let Some(signal) = signal.filter(|signal| *signal != Signal::CHILD) {
+                self.asked.set(Some(signal));
+            }
+        }
     }
 }
 
@@ -103,11 +94,11 @@ impl AsFd for Signals {
     }
 }
 
-/// Ends this process by this signal, so that the parent sees what happened.
-pub fn end_by(signal: Signal) {
-    let _ = low_level::emulate_default_handler(signal.as_raw());
-}
-
 fn timespec(duration: Duration) -> Timespec {
     Timespec { tv_sec: i64::try_from(duration.as_secs()).unwrap_or(i64::MAX), tv_nsec: duration.subsec_nanos().into() }
 }
+
+const HEARD: [Signal; 4] = [Signal::TERM, Signal::HUP, Signal::INT, Signal::CHILD];
+
+/// The length of a signalfd_siginfo, which begins with the signal's number.
+const RECORD: usize = 128;

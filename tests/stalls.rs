@@ -192,9 +192,11 @@ const OUTCOMES: &str = "\
 Plaintext  flood        WRITE_STALL  99      warning: the client reads nothing of what it is told
 Plaintext  fill         LAST_WORDS   7
 Plaintext  leave_child  LAST_WORDS   7
+Plaintext  deaf         WRITE_STALL  99      warning: the server reads nothing of what it is told
 Inside     flood        WRITE_STALL  99      warning: the client reads nothing of what it is told
 Inside     fill         LAST_WORDS   7
 Inside     leave_child  LAST_WORDS   7
+Inside     deaf         WRITE_STALL  99      warning: the server reads nothing of what it is told
 Connect    flood        WRITE_STALL  99      warning: the client reads nothing of what it is told
 Connect    fill         WRITE_STALL  99      warning: the client reads nothing of what it is told
 Connect    deaf         WRITE_STALL  99      warning: the server reads nothing of what it is told

@@ -80,7 +80,7 @@ fn a_session_is_confined_from_its_first_byte_on_and_so_is_the_keeper_at_its_end(
     let _server = session.fresh_server();
     is_confined(proc::session_of(keeper));
     proc::until(|| proc::status(keeper, "Seccomp") == "2");
-    is_confined(keeper);
+    is_confined_as_a_keeper(keeper);
 }
 
 #[test]
@@ -92,7 +92,7 @@ fn the_keeper_of_a_plaintext_session_is_confined_when_it_passes_through() {
     session.client.says("MAIL FROM:<>\r\n");
     server.hears("MAIL FROM:<>\r\n");
     proc::until(|| proc::status(keeper, "Seccomp") == "2");
-    is_confined(keeper);
+    is_confined_as_a_keeper(keeper);
 }
 
 #[test]
@@ -169,7 +169,7 @@ fn an_ordinary_user_has_walls_too() {
 
 /// A super-server can give capabilities to a user, and can have root keep them when it becomes another.
 #[test]
-fn no_capability_is_left_to_whoever_starts_us_and_prog_has_them_all() {
+fn no_capability_but_to_end_prog_is_left_whoever_starts_us_and_prog_has_them_all() {
     let site = Site::new();
     let (key, cert) = (site.key(), site.cert());
     let [key, cert] = [&key, &cert].map(|path| from_here(path.to_str().unwrap()));
@@ -196,7 +196,9 @@ fn no_capability_is_left_to_whoever_starts_us_and_prog_has_them_all() {
         session.starttls(&tls::Client::new(&site));
         let _server = session.fresh_server();
         proc::until(|| proc::status(keeper, "Seccomp") == "2");
-        has_no_capability(keeper);
+        for (field, expected) in [("CapInh", NONE), ("CapPrm", KILL), ("CapEff", KILL), ("CapAmb", NONE)] {
+            assert_eq!(proc::status(keeper, field), expected, "{field} of the keeper, which may end prog");
+        }
     }
 }
 
@@ -218,6 +220,16 @@ fn is_confined(pid: u32) {
     has_no_capability(pid);
 }
 
+/// But it can end those it started: one that was root's by the capability to, CAP_KILL.
+#[track_caller]
+fn is_confined_as_a_keeper(pid: u32) {
+    assert_eq!(proc::status(pid, "Seccomp"), "2");
+    assert_eq!(proc::status(pid, "NoNewPrivs"), "1");
+    for field in ["CapPrm", "CapEff"] {
+        assert!([NONE, KILL].contains(&proc::status(pid, field).as_str()), "{field}");
+    }
+}
+
 #[track_caller]
 fn has_no_capability(pid: u32) {
     for field in ["CapInh", "CapPrm", "CapEff", "CapAmb"] {
@@ -225,8 +237,9 @@ fn has_no_capability(pid: u32) {
     }
 }
 
-/// Capabilities as the kernel writes them: none, and as many as the test has.
+/// Capabilities as the kernel writes them: none, CAP_KILL, and as many as the test has.
 const NONE: &str = "0000000000000000";
+const KILL: &str = "0000000000000020";
 const ALL: &str = "all";
 
 fn descriptors(pid: u32) -> BTreeSet<String> {

@@ -29,8 +29,6 @@ pub(super) fn look_up(
 ) -> Result<Vec<SocketAddr>, NoWay> {
     let (told, tell) = pipe_with(PipeFlags::CLOEXEC)?;
     let Some(child) = raw::fork(&[])? else {
-        // Handlers would write to descriptors that are closed.
-        signals.forget();
         raw::close(&gaps(&[tell.as_raw_fd()]));
         let ready = give_up().map_err(io::Error::other);
         let _ = set_parent_process_death_signal(Some(Signal::KILL));

@@ -4,14 +4,15 @@
 //! tell it to. Whoever can connect decides who the client is: let nobody connect but the one who sends the header.
 
 use std::env;
-use std::os::unix::process::CommandExt;
-use std::process::{Command, ExitCode};
+use std::ffi::OsString;
+use std::process::ExitCode;
 use std::time::Instant;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::FileType;
 use rustix::io::{Errno, read, retry_on_intr};
 use rustix::stdio::stdin;
+use starttls_wrapper::command::Command;
 use starttls_wrapper::config::is_tls_variable;
 use starttls_wrapper::message::{Error, Log};
 use starttls_wrapper::proxy::{self, HEADER_TIMEOUT, Header, Sets};
@@ -36,10 +37,10 @@ fn run(log: &mut Log) -> Result<(), Error> {
     log.client = cli::remote(&proto, &|name| env::var_os(name)).or_else(peer);
     let Some(header) = read_header()? else { return Ok(()) };
     log.client = header.ends.as_ref().map_or(log.client.take(), |ends| Some(ends.client.to_string()));
-    let mut command = Command::new(&prog);
-    command.args(words);
+    let name = prog.to_string_lossy().into_owned();
+    let mut command = Command::new([prog].into_iter().chain(words).collect(), env::vars_os());
     tell(&header, &mut command);
-    Err(Error::Prog(prog.to_string_lossy().into_owned(), command.exec()))
+    Err(Error::Prog(name, command.exec()))
 }
 
 /// Reads the header and nothing behind it: that is prog's. `None` if nobody said anything.
@@ -71,16 +72,13 @@ fn wait(until: Instant) -> Result<(), Error> {
 /// nothing: it would take it for the client's.
 fn tell(header: &Header, command: &mut Command) {
     for (name, _) in env::vars_os().filter(|(name, _)| is_tls_variable(name)) {
-        command.env_remove(name);
+        command.tell(name, None::<OsString>);
     }
     for (name, value) in header.tls.iter().flat_map(proxy::Tls::variables) {
-        command.env(name, value);
+        command.tell(name, Some(value));
     }
     let sets = Sets::find(&|name| env::var_os(name));
     for (name, value) in header.ends.iter().flat_map(|ends| sets.told(ends)) {
-        match value {
-            Some(value) => command.env(name, value),
-            None => command.env_remove(name),
-        };
+        command.tell(name, value);
     }
 }

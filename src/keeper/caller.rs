@@ -1,11 +1,11 @@
 //! prog that calls a server out: it has the plaintext side as descriptors 6 and 7, as every UCSPI client
 //! (`tlsify host port prog`). Its descriptors 0 and 1 are its own affair.
 
-use std::process::Command;
-
 use rustix::io::{FdFlags, fcntl_setfd};
+use rustix::stdio::{stdin, stdout};
 
 use super::{Keeper, refused};
+use crate::command::Command;
 use crate::message::Error;
 
 impl Keeper<'_> {
@@ -15,8 +15,8 @@ impl Keeper<'_> {
         for fd in [&plaintext.input, &plaintext.output] {
             fcntl_setfd(fd, FdFlags::empty()).map_err(Error::system("hand a descriptor to prog"))?;
         }
-        command.env("PROTO", &self.config.proto);
-        self.prog = Some(command.spawn().map_err(|why| Error::Prog(self.prog_name(), why))?);
+        command.tell("PROTO", Some(&self.config.proto));
+        self.prog = Some(self.run_command(command, stdin(), stdout())?);
         self.window.grant(&[], &[])
     }
 }

@@ -1,14 +1,15 @@
 //! The server without TLS: how prog is run or reached, what it is told, and how the first one makes way for the second.
 
 use std::ffi::OsStr;
-use std::os::fd::AsFd;
-use std::process::{Command, Stdio};
+use std::os::fd::{AsFd, BorrowedFd};
 
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::Signal;
 
+use super::child::Child;
 use super::{Keeper, refused};
 use crate::address::{Address, CONNECT_TIMEOUT};
+use crate::command::Command;
 use crate::config::{DESCRIPTORS, Inside, is_own_variable, is_tls_fact};
 use crate::message::Error;
 use crate::proxy::Sets;
@@ -28,14 +29,12 @@ impl Keeper<'_> {
         for variable in variables.iter().flatten() {
             // A UCSPI-TLS server knows more of TLS than we, and may say what is not the case.
             let told = self.config.ucspi.is_some();
-            let (name, value) = variable.split_once('=').unwrap_or((variable, ""));
+            let (name, value) =
+                variable.split_once('=').map_or((&**variable, None), |(name, value)| (name, Some(value)));
             if !ucspi::may_be_told(variable) || !(told || is_tls_fact(name.as_ref())) {
                 return Err(refused());
             }
-            match variable.contains('=') {
-                true => command.env(name, value),
-                false => command.env_remove(name),
-            };
+            command.tell(name, value);
         }
         if matches!(self.config.inside, Inside::Itself) {
             return self.spawn_with_ucspi(command);
@@ -49,9 +48,7 @@ impl Keeper<'_> {
         let pipe = || pipe_with(PipeFlags::CLOEXEC).map_err(Error::system("make a pipe"));
         let (prog_reads, session_writes) = pipe()?;
         let (session_reads, prog_writes) = pipe()?;
-        command.stdin(prog_reads).stdout(prog_writes);
-        let prog = command.spawn().map_err(|why| Error::Prog(self.prog_name(), why))?;
-        self.prog = Some(prog);
+        self.prog = Some(self.run_command(command, prog_reads.as_fd(), prog_writes.as_fd())?);
         self.window.grant(&[], &[session_reads.as_fd(), session_writes.as_fd()])
     }
 
@@ -67,17 +64,22 @@ impl Keeper<'_> {
         }
     }
 
+    pub(super) fn run_command(
+        &self,
+        command: Command,
+        input: BorrowedFd<'_>,
+        output: BorrowedFd<'_>,
+    ) -> Result<Child, Error> {
+        let pid = command.spawn(input, output, &self.signals.before);
+        let name = || self.config.prog.first().map_or_else(String::new, |prog| prog.to_string_lossy().into_owned());
+        pid.map(Child::new).map_err(|why| Error::Prog(name(), why))
+    }
+
     fn command(&self) -> Command {
-        let mut words = self.config.prog.iter();
-        let mut command = Command::new(words.next().map_or_else(|| "".as_ref(), |word| word.as_os_str()));
-        command.args(words).stderr(Stdio::inherit());
-        // Once through the environment: removing from what is inherited would make the library go through it again.
-        command.env_clear().envs(std::env::vars_os().filter(|(name, _)| self.is_inherited(name)));
+        let inherited = std::env::vars_os().filter(|(name, _)| self.is_inherited(name));
+        let mut command = Command::new(self.config.prog.clone(), inherited);
         for (name, value) in self.ends.iter().flat_map(|ends| Sets::find(&|name| std::env::var_os(name)).told(ends)) {
-            match value {
-                Some(value) => command.env(name, value),
-                None => command.env_remove(name),
-            };
+            command.tell(name, value);
         }
         command
     }
@@ -96,9 +98,9 @@ impl Keeper<'_> {
     pub(super) fn retire(&mut self) {
         self.switched = true;
         self.has_told_end = false;
-        self.tell_prog(Signal::TERM, true);
-        if let Some(prog) = self.prog.take() {
+        if let Some(mut prog) = self.prog.take() {
             self.bury();
+            let _ = prog.signal(Signal::TERM);
             self.retired = Some(prog);
         }
     }
@@ -107,11 +109,6 @@ impl Keeper<'_> {
     pub(super) fn bury(&mut self) {
         if let Some(mut prog) = self.retired.take() {
             let _ = prog.kill();
-            let _ = prog.wait();
         }
-    }
-
-    pub(super) fn prog_name(&self) -> String {
-        self.config.prog.first().map_or_else(String::new, |prog| prog.to_string_lossy().into_owned())
     }
 }

@@ -2,23 +2,19 @@
 //! gets a control socket and two pipes besides (`--ucspi-tls`).
 
 use std::os::fd::{AsFd, AsRawFd};
-use std::process::{Command, Stdio};
 
 use rustix::io::{FdFlags, fcntl_setfd};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use rustix::pipe::{PipeFlags, pipe_with};
 
 use super::{Keeper, refused};
+use crate::command::Command;
 use crate::config::DESCRIPTORS;
 use crate::message::Error;
 
 impl Keeper<'_> {
     pub(super) fn spawn_with_ucspi(&mut self, mut command: Command) -> Result<(), Error> {
         let client = self.client.as_ref().ok_or_else(refused)?;
-        let duplicate = |fd: &std::os::fd::OwnedFd| {
-            fd.try_clone().map(Stdio::from).map_err(Error::system("duplicate the client's descriptors"))
-        };
-        command.stdin(duplicate(&client.input)?).stdout(duplicate(&client.output)?);
         let (control, word) = socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)
             .map_err(Error::system("make a socket pair"))?;
         let pipe = || pipe_with(PipeFlags::CLOEXEC).map_err(Error::system("make a pipe"));
@@ -26,10 +22,9 @@ impl Keeper<'_> {
         let (session_reads, prog_writes) = pipe()?;
         for (name, fd) in DESCRIPTORS.iter().zip([&control, &prog_reads, &prog_writes]) {
             fcntl_setfd(fd, FdFlags::empty()).map_err(Error::system("hand a descriptor to prog"))?;
-            command.env(name, fd.as_raw_fd().to_string());
+            command.tell(name, Some(fd.as_raw_fd().to_string()));
         }
-        let prog = command.spawn().map_err(|why| Error::Prog(self.prog_name(), why))?;
-        self.prog = Some(prog);
+        self.prog = Some(self.run_command(command, client.input.as_fd(), client.output.as_fd())?);
         self.window.grant(&[], &[word.as_fd(), session_reads.as_fd(), session_writes.as_fd()])
     }
 }

@@ -4,9 +4,10 @@
 
 use libc::{
     F_DUPFD_CLOEXEC, F_GETFD, F_SETPIPE_SZ, FIONBIO, FIONREAD, FUTEX_PRIVATE_FLAG, FUTEX_WAIT, FUTEX_WAIT_BITSET,
-    FUTEX_WAKE, IPPROTO_TCP, MAP_ANONYMOUS, MAP_GROWSDOWN, MAP_PRIVATE, MAP_TYPE, PROT_EXEC, SO_TYPE, SOL_SOCKET,
-    TCP_QUICKACK, TIOCOUTQ,
+    FUTEX_WAKE, IPPROTO_TCP, MAP_ANONYMOUS, MAP_GROWSDOWN, MAP_PRIVATE, MAP_TYPE, PROT_EXEC, SIGHUP, SIGINT, SIGKILL,
+    SIGTERM, SO_TYPE, SOL_SOCKET, TCP_QUICKACK, TIOCOUTQ,
 };
+use rustix::process::{Pid, getpid};
 use seccompiler::sock_filter;
 
 use super::filter::Verdict::{Absent, Allow, If};
@@ -16,8 +17,25 @@ use super::filter::{Call, Test, Verdict, length, program};
 /// to live. Nothing here opens, connects, executes, forks, or looks at another process.
 pub(super) static SESSION: [sock_filter; length(SESSION_CALLS)] = program(SESSION_CALLS);
 
-/// For the keeper that has given everything: it waits for its children and ends.
-pub(super) static KEEPER: [sock_filter; length(KEEPER_CALLS)] = program(KEEPER_CALLS);
+/// For the keeper that has given everything: it waits for its children, may signal these, and ends.
+pub(super) fn keeper(family: [Option<Pid>; 2]) -> [sock_filter; length(KEEPER_CALLS)] {
+    let mut filter = KEEPER;
+    let [session, prog] = family;
+    for (stand_in, pid) in FAMILY.iter().zip([Some(getpid()), session, prog]) {
+        for instruction in &mut filter {
+            if let (true, Some(pid)) = (instruction.k == *stand_in, pid) {
+                instruction.k = pid.as_raw_nonzero().get().unsigned_abs();
+            }
+        }
+    }
+    filter
+}
+
+const KEEPER: [sock_filter; length(KEEPER_CALLS)] = program(KEEPER_CALLS);
+
+/// In place of the keeper's process id, the session's and prog's. Nobody has these (PID_MAX_LIMIT), nor is anything else
+/// in the filter.
+const FAMILY: &[u32] = &[0x7fff_fff0, 0x7fff_fff1, 0x7fff_fff2];
 
 const SESSION_CALLS: &[Call] = &[
     call(libc::SYS_read, Allow),                 // from client and server, and the anchors
@@ -52,15 +70,14 @@ const KEEPER_CALLS: &[Call] = &[
     call(libc::SYS_ppoll, Allow),             // waits for a signal
     call(libc::SYS_restart_syscall, Allow),   // goes on waiting after a stop
     call(libc::SYS_wait4, Allow),             // session and prog
-    call(libc::SYS_read, Allow),              // the pipe that signals write to
-    call(libc::SYS_write, Allow),             // the pipe that signals write to, and messages to standard error
-    call(libc::SYS_rt_sigreturn, Allow),      // a signal was heard
+    call(libc::SYS_read, Allow),              // what signal has come
+    call(libc::SYS_write, Allow),             // messages to standard error
     call(libc::SYS_close, Allow),             // descriptors
     call(libc::SYS_fcntl, If(KEEPER_FCNTL)),  // debug builds, as the session's
     call(libc::SYS_ioctl, If(NON_BLOCKING)),  // the client's descriptors wait again
     call(libc::SYS_sendto, If(UNADDRESSED)),  // tells of prog's end through the window
     call(libc::SYS_shutdown, Allow),          // closes the window
-    call(libc::SYS_kill, Allow),              // a signal is passed on to prog
+    call(libc::SYS_kill, If(ENDING)),         // session, prog and itself are told to end
     call(libc::SYS_clock_gettime, Allow),     // patience, where the vDSO does not answer
     call(libc::SYS_brk, Allow),               // malloc
     call(libc::SYS_mmap, If(PRIVATE)),        // malloc; never code, never a file
@@ -70,9 +87,7 @@ const KEEPER_CALLS: &[Call] = &[
     call(libc::SYS_futex, If(PRIVATE_FUTEX)), // std
     call(libc::SYS_rt_sigaction, Allow),      // ends by the signal that it was sent
     call(libc::SYS_rt_sigprocmask, Allow),    // ends by the signal that it was sent
-    call(libc::SYS_gettid, Allow),            // ends by the signal that it was sent
     call(libc::SYS_getpid, Allow),            // ends by the signal that it was sent
-    call(SYS_RAISE, Allow),                   // ends by the signal that it was sent
     call(libc::SYS_sigaltstack, Allow),       // std at exit
     call(libc::SYS_exit_group, Allow),        // the end
 ];
@@ -82,12 +97,6 @@ const KEEPER_CALLS: &[Call] = &[
 const SYS_EPOLL_WAIT: i64 = libc::SYS_epoll_wait;
 #[cfg(not(all(target_arch = "x86_64", target_env = "gnu")))]
 const SYS_EPOLL_WAIT: i64 = libc::SYS_epoll_pwait;
-
-/// The call raise(3) makes.
-#[cfg(target_env = "musl")]
-const SYS_RAISE: i64 = libc::SYS_tkill;
-#[cfg(not(target_env = "musl"))]
-const SYS_RAISE: i64 = libc::SYS_tgkill;
 
 /// The call stat(2) makes.
 #[cfg(all(target_arch = "x86_64", target_env = "musl"))]
@@ -113,6 +122,9 @@ const SESSION_FCNTL: &[Test] =
     &[NOT_STANDARD_ERROR, one_of(1, &[F_DUPFD_CLOEXEC as u32, F_GETFD as u32, F_SETPIPE_SZ as u32])];
 const SHUTDOWN: &[Test] = &[NOT_STANDARD_ERROR];
 const KEEPER_FCNTL: &[Test] = &[one_of(1, &[F_GETFD as u32])];
+/// Nobody else is signalled, and nothing else is said.
+const ENDING: &[Test] =
+    &[one_of(0, FAMILY), one_of(1, &[SIGHUP as u32, SIGINT as u32, SIGKILL as u32, SIGTERM as u32])];
 const NON_BLOCKING: &[Test] = &[one_of(1, &[FIONBIO as u32])];
 const SESSION_IOCTL: &[Test] = &[NOT_STANDARD_ERROR, one_of(1, &[FIONBIO as u32, FIONREAD as u32, TIOCOUTQ as u32])];
 const QUICKACK: &[Test] = &[one_of(1, &[IPPROTO_TCP as u32]), one_of(2, &[TCP_QUICKACK as u32])];
@@ -141,3 +153,27 @@ const PRIVATE_FUTEX: &[Test] = &[one_of(
         (FUTEX_WAIT_BITSET | FUTEX_PRIVATE_FLAG) as u32,
     ],
 )];
+
+#[cfg(test)]
+mod tests {
+    use super::super::filter::tests::allows;
+    use super::*;
+
+    #[test]
+    fn a_keeper_signals_itself_and_its_children_and_nobody_else() {
+        let (session, prog, own) = (4711, 4712, getpid().as_raw_nonzero().get().unsigned_abs());
+        let pid = |number: u32| Pid::from_raw(number.cast_signed());
+        let kills =
+            |family, pid, signal| allows(&keeper(family), libc::SYS_kill, [pid, i32::unsigned_abs(signal), 0, 0, 0, 0]);
+        let family = [pid(session), pid(prog)];
+        for signal in [SIGHUP, SIGINT, SIGKILL, SIGTERM] {
+            assert!([own, session, prog].iter().all(|pid| kills(family, *pid, signal)));
+            assert!([0, 1, u32::MAX, session - 1, prog + 1].iter().all(|pid| !kills(family, *pid, signal)));
+            assert!(!kills([pid(session), None], prog, signal));
+        }
+        assert!([0, libc::SIGSTOP, libc::SIGUSR1].iter().all(|signal| !kills(family, prog, *signal)));
+        for other in [libc::SYS_tkill, libc::SYS_tgkill, libc::SYS_rt_sigqueueinfo, libc::SYS_pidfd_send_signal] {
+            assert!(!allows(&keeper(family), other, [prog, SIGKILL as u32, SIGKILL as u32, 0, 0, 0]));
+        }
+    }
+}

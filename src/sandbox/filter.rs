@@ -203,7 +203,7 @@ const RETURN: u16 = (libc::BPF_RET | libc::BPF_K) as u16;
 const KILL: sock_filter = sock_filter { code: RETURN, jt: 0, jf: 0, k: libc::SECCOMP_RET_KILL_PROCESS };
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
     const CALLS: &[Call] = &[
@@ -222,13 +222,22 @@ mod tests {
     const NOT_TWO_NOR_FIVE: Test = Test { argument: 0, mask: u32::MAX, values: &[2, 5], negated: true };
     const PROGRAM: [sock_filter; length(CALLS)] = program(CALLS);
 
-    /// What the kernel would do, instruction by instruction.
     fn run(arch: u32, number: u32, arguments: [u32; 6]) -> u32 {
+        verdict(&PROGRAM, arch, number, arguments)
+    }
+
+    /// Whether the kernel would make this call.
+    pub(in super::super) fn allows(program: &[sock_filter], number: i64, arguments: [u32; 6]) -> bool {
+        verdict(program, ARCH, number as u32, arguments) == libc::SECCOMP_RET_ALLOW
+    }
+
+    /// What the kernel would do, instruction by instruction.
+    fn verdict(program: &[sock_filter], arch: u32, number: u32, arguments: [u32; 6]) -> u32 {
         let mut data = vec![number, arch, 0, 0];
         data.extend(arguments.iter().flat_map(|argument| [*argument, 0]));
         let (mut at, mut value) = (0, 0);
         loop {
-            let sock_filter { code, jt, jf, k } = PROGRAM[at];
+            let sock_filter { code, jt, jf, k } = program[at];
             let holds = match code {
                 LOAD => {
                     value = data[k as usize / 4];
