@@ -70,25 +70,31 @@ fn nor_does_it_hear_prog_before_tls_or_inside() {
 }
 
 #[test]
-fn proxy_env_keeps_messages_from_the_client_as_well() {
+fn proxy_env_and_tlsify_keep_messages_from_the_client_as_well() {
+    let proxy_env = env!("CARGO_BIN_EXE_proxy-env");
+    let tlsify = env!("CARGO_BIN_EXE_tlsify");
     let loud = ["sh", "-c", "echo noise >&2; echo 220 mx"];
-    for (words, header, heard) in [
-        (&[][..], "", ""),
-        (&["--nonsense"], "", ""),
-        (&loud, "no header\r\n", ""),
-        (&loud, "PROXY UNKNOWN\r\n", "220 mx\n"),
-        (&["/nonexistent"], "PROXY UNKNOWN\r\n", ""),
+    for (program, words, said, heard) in [
+        (proxy_env, &[][..], "", ""),
+        (proxy_env, &["--nonsense"], "", ""),
+        (proxy_env, &loud, "no header\r\n", ""),
+        (proxy_env, &loud, "PROXY UNKNOWN\r\n", "220 mx\n"),
+        (proxy_env, &["/nonexistent"], "PROXY UNKNOWN\r\n", ""),
+        (tlsify, &["--nonsense"], "", ""),
+        (tlsify, &["127.0.0.1", "0"], "", ""),
+        (tlsify, &["-v", "3", "127.0.0.1", "1"], "", ""),
+        (tlsify, &["127.0.0.1", "1", "/nonexistent"], "", ""),
     ] {
         let (mut client, ours) = UnixStream::pair().unwrap();
         let [input, output, messages] = [(); 3].map(|()| OwnedFd::from(ours.try_clone().unwrap()));
         drop(ours);
-        client.write_all(header.as_bytes()).unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_proxy-env"));
+        client.write_all(said.as_bytes()).unwrap();
+        let mut command = Command::new(program);
         command.args(words).stdin(input).stdout(output).stderr(messages).status().unwrap();
         drop(command);
         let mut rest = String::new();
         client.read_to_string(&mut rest).unwrap();
-        assert_eq!(rest, heard, "{words:?} {header}");
+        assert_eq!(rest, heard, "{program} {words:?} {said}");
     }
 }
 

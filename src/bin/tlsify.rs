@@ -22,6 +22,7 @@ use starttls_wrapper::side::Side;
 use starttls_wrapper::window::{self, Half, Window};
 
 fn main() -> ! {
+    client::spare_messages(FileType::Socket);
     let mut log = Log::new(NAME);
     let invocation = tlsify::parse(std::env::args_os().skip(1), &|name| std::env::var_os(name));
     let outcome = invocation.and_then(|invocation| match invocation {
@@ -71,7 +72,7 @@ fn run(mut config: Config, log: &mut Log) -> Result<u8, Error> {
 /// The plaintext side: whoever has descriptors 0 and 1, or prog and its end of what lies between.
 fn plaintext(config: &Config) -> Result<(Client, Option<Client>), Error> {
     if config.prog.is_empty() {
-        client::spare_messages(FileType::Socket);
+        client::spare_messages(FileType::Fifo);
         let client = Client::take()?;
         client.hurry();
         return Ok((client, None));
