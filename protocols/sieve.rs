@@ -130,9 +130,10 @@ impl Snooper for Sieve {
 }
 
 impl Sieve {
-    /// An empty line answers nothing, but in a literal it is text.
+    /// An empty line answers nothing, but in a literal it is text. Behind what is held back it keeps its place.
     fn is_empty(&mut self, line: &[u8], out: &mut Vec<u8>) -> bool {
-        !self.response.literal.is_open() && self.tail.take(line, out)
+        let place = if self.response.held.is_empty() { out } else { &mut self.response.held };
+        !self.response.literal.is_open() && self.tail.take(line, place)
     }
 
     /// Takes one line of a response; the first letter of its outcome once it is over. What stands in a literal is

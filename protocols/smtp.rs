@@ -84,7 +84,9 @@ impl Snooper for Smtp {
     }
 
     fn reply(&mut self, line: &[u8], out: &mut Vec<u8>) -> Reply {
-        if self.tail.take(line, out) {
+        // Behind a line that is held back it keeps its place.
+        let place = if self.held.is_empty() { &mut *out } else { &mut self.held };
+        if self.tail.take(line, place) {
             return Reply::More;
         }
         match (self.reply, line.starts_with(b"250")) {
