@@ -75,6 +75,35 @@ fn a_server_that_answers_err_to_capa_gets_a_list() {
     }
 }
 
+/// Thunderbird, K-9 and Outlook ask for the mechanisms first. Servers have a list or a line for that.
+#[test]
+fn the_offer_is_made_behind_a_bare_auth() {
+    let site = Site::new();
+    for server in
+        [servers::pop3d(), servers::popa3d(), servers::pop3front(), servers::courier_pop(), servers::dovecot("pop3")]
+    {
+        for options in [&[][..], &["-r"]] {
+            let listening = tcpserver(&Wrapper::respawn(&site).options(options), &server.words());
+            let mut peer = Peer::connect(listening.port);
+            assert!(peer.hears_line().starts_with("+OK"), "{}", server.name);
+            peer.says("AUTH\r\n");
+            let mechanisms = list(&mut peer);
+            assert!(options.is_empty() || mechanisms.is_empty(), "{}: {mechanisms:?}", server.name);
+            peer.says("CAPA\r\n");
+            assert!(list(&mut peer).contains(&"STLS\r\n".to_owned()), "{}", server.name);
+            peer.says("STLS\r\n");
+            peer.hears("+OK Begin TLS negotiation\r\n");
+        }
+    }
+}
+
+/// What stands behind +OK and before the dot; nothing behind -ERR.
+fn list(peer: &mut Peer) -> Vec<String> {
+    let positive = peer.hears_line().starts_with("+OK");
+    let lines = std::iter::repeat_with(|| peer.hears_line()).take_while(|line| line != ".\r\n");
+    if positive { lines.collect() } else { vec![] }
+}
+
 #[test]
 fn every_client_fetches_from_popa3d() {
     fetches_from(&servers::popa3d(), CLIENTS);
