@@ -32,15 +32,20 @@ pub fn check(config: &Config, arguments: &[OsString], log: &Log) -> Result<u8, E
     list.tell("options and environment", Ok::<_, Error>(None))?;
     list.tell("key and certificate", config.names.check().map(|()| None))?;
     for (name, files) in config.names.all() {
-        let what = format!("key {} and certificate {} for {name}", files.key.display(), files.chain.display());
-        list.tell(&what, identity(files))?;
+        let what = match &files {
+            Ok(Files { key, chain }) => {
+                format!("key {} and certificate {} for {name}", key.display(), chain.display())
+            }
+            Err(_) => name,
+        };
+        list.tell(&what, files.and_then(|files| identity(&files, log)))?;
     }
     if let Some(authorities) = &config.authorities {
         list.tell("trust anchors for clients", authorities.load().map(count))?;
     }
     if let Inside::Backend(backend) = &config.inside {
         if let Some(own) = &backend.own {
-            list.tell("certificate for the backend", identity(own))?;
+            list.tell("certificate for the backend", identity(own, log))?;
         }
         if backend.needs_chain() {
             list.tell("trust anchors for the backend", keys::anchors(backend.anchors.as_deref()).map(count))?;
@@ -83,8 +88,8 @@ fn count(anchors: Vec<CertificateDer<'static>>) -> Option<String> {
 }
 
 /// Reads key and chain, and looks at what no handshake shows: the order of the chain, and its dates.
-fn identity(files: &Files) -> Result<Option<String>, Error> {
-    let identity = files.load()?;
+fn identity(files: &Files, log: &Log) -> Result<Option<String>, Error> {
+    let identity = files.load(log)?;
     let wrong = |why: String| Error::TlsConfig(format!("certificate {}: {why}", files.chain.display()));
     let chain = identity.chain();
     for certificate in chain {

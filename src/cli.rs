@@ -128,7 +128,7 @@ impl Options {
         let mut config = self.config;
         config.replay &= !config.require_tls;
         config.walls.ids = environment::ids(env)?;
-        config.names = Names::gather(self.level, std::env::vars_os());
+        config.names = Names::new(self.level, env);
         config.authorities = environment::authorities(config.client_auth, env)?;
         environment::tell_client(&mut config, env);
         config.ucspi = if self.ucspi_tls { None } else { environment::ucspi(env)? };

@@ -31,12 +31,13 @@ pub enum Level {
 pub struct Names {
     level: Level,
     default: Option<Files>,
-    named: BTreeMap<String, Files>,
     /// What the default identity wants, if there is none.
     missing: &'static str,
-    /// A name of which only the key or only the certificate is set.
-    unpaired: Option<String>,
 }
+
+/// The identities of server names, each with its key and its certificate as far as they are set.
+#[derive(Debug)]
+pub struct Named(BTreeMap<String, [Option<OsString>; 2]>);
 
 impl Level {
     /// The number behind `-k`; as in s6-tlsd there is nothing above 2.
@@ -50,68 +51,54 @@ impl Level {
 }
 
 impl Names {
-    /// Finds the names among the variables.
-    pub fn gather(level: Level, variables: impl Iterator<Item = (OsString, OsString)>) -> Self {
-        let mut keys = BTreeMap::new();
-        let mut chains = BTreeMap::new();
-        for (variable, value) in variables {
-            if let Some(name) = name_of(&variable, b"KEYFILE") {
-                keys.insert(name, value);
-            } else if let Some(name) = name_of(&variable, b"CERTFILE") {
-                chains.insert(name, value);
-            }
-        }
-        let missing = match (keys.contains_key(""), chains.contains_key("")) {
-            (true, _) => "CERTFILE is not set: STARTTLS cannot be offered",
-            (_, true) => "KEYFILE is not set: STARTTLS cannot be offered",
+    /// The default identity, from these variables. Those of names are looked for when a client asks for one: a thousand
+    /// names cost a plaintext session nothing.
+    pub fn new(level: Level, env: &dyn Fn(&str) -> Option<OsString>) -> Self {
+        let (key, chain) = (env("KEYFILE"), env("CERTFILE"));
+        let missing = match (&key, &chain) {
+            (Some(_), _) => "CERTFILE is not set: STARTTLS cannot be offered",
+            (_, Some(_)) => "KEYFILE is not set: STARTTLS cannot be offered",
             _ => "KEYFILE and CERTFILE are not set: STARTTLS cannot be offered",
         };
-        let mut names = Self { level, missing, ..Default::default() };
-        for (name, key) in keys {
-            match chains.remove(&name) {
-                Some(chain) if name.is_empty() => names.default = Some(Files { key: key.into(), chain: chain.into() }),
-                Some(chain) => {
-                    names.named.insert(name, Files { key: key.into(), chain: chain.into() });
-                }
-                None => names.unpaired = Some(name),
-            }
-        }
-        names.unpaired = names.unpaired.or(chains.into_keys().next()).filter(|name| !name.is_empty());
-        match level {
-            Level::Ignored => (names.named, names.unpaired) = Default::default(),
-            Level::Preferred => {}
-            Level::Required => names.default = None,
-        }
-        names
+        let pair = key.zip(chain).filter(|_| level != Level::Required);
+        Self { level, default: pair.map(|(key, chain)| files(key, chain)), missing }
     }
 
-    /// Whether there is an identity to show, and every file can be opened. Nothing is read.
+    /// Whether there is an identity to show, and its files can be opened. Nothing is read. With `-k 2` it is any of the
+    /// names'.
     ///
     /// # Errors
     /// [`Error::TlsConfig`] names the variable, or the file and the reason.
     pub fn check(&self) -> Result<(), Error> {
-        if let Some(name) = &self.unpaired {
-            let what = format!("KEYFILE:{name} and CERTFILE:{name} belong together: set both");
-            return Err(Error::TlsConfig(what));
+        match &self.default {
+            Some(files) => files.check(),
+            None if self.level != Level::Required => Err(Error::TlsConfig(self.missing.into())),
+            None => self.named().check_any(),
         }
-        if self.default.is_none() && self.level != Level::Required {
-            return Err(Error::TlsConfig(self.missing.into()));
+    }
+
+    /// The identities of names that the environment holds now.
+    pub fn named(&self) -> Named {
+        if self.level == Level::Ignored {
+            Named::gather(std::iter::empty())
+        } else {
+            Named::gather(std::env::vars_os())
         }
-        if self.default.is_none() && self.named.is_empty() {
-            return Err(Error::TlsConfig("no KEYFILE:name is set, which -k 2 wants".into()));
-        }
-        self.default.iter().chain(self.named.values()).try_for_each(Files::check)
     }
 
     /// Every identity, with the name it is for.
-    pub fn all(&self) -> impl Iterator<Item = (&str, &Files)> {
-        let default = self.default.iter().map(|files| ("any other name", files));
-        self.named.iter().map(|(name, files)| (name.as_str(), files)).chain(default)
+    ///
+    /// # Errors
+    /// Beside a name: [`Error::TlsConfig`] if only its key or only its certificate is set.
+    pub fn all(&self) -> Vec<(String, Result<Files, Error>)> {
+        let named = self.named();
+        let default = self.default.iter().map(|files| ("any other name".to_owned(), Ok(files.clone())));
+        named.all().map(|(name, files)| (name.to_owned(), files)).chain(default).collect()
     }
 
     /// A name that a client may ask for.
     pub fn example(&self) -> String {
-        let named = self.named.keys().next().filter(|_| self.default.is_none());
+        let named = self.named().0.into_keys().next().filter(|_| self.default.is_none());
         named.map_or_else(|| "localhost".into(), |name| name.replace('*', "any"))
     }
 
@@ -119,55 +106,94 @@ impl Names {
     pub fn default_files(&self) -> Option<&Files> {
         self.default.as_ref()
     }
+}
+
+impl Named {
+    /// Finds the names among the variables.
+    pub fn gather(variables: impl Iterator<Item = (OsString, OsString)>) -> Self {
+        let mut named = BTreeMap::<_, [Option<OsString>; 2]>::new();
+        for (variable, value) in variables {
+            let found = [&b"KEYFILE:"[..], b"CERTFILE:"].into_iter().zip(0..);
+            for (name, half) in found.filter_map(|(prefix, half)| Some((name_of(&variable, prefix)?, half))) {
+                if let Some(slot) = named.entry(name).or_default().get_mut::<usize>(half) {
+                    *slot = Some(value.clone());
+                }
+            }
+        }
+        Self(named)
+    }
+
+    fn all(&self) -> impl Iterator<Item = (&str, Result<Files, Error>)> {
+        self.0.iter().map(|(name, halves)| (name.as_str(), pair(name, halves)))
+    }
 
     /// The identity of this server name: its own, or that of `*.` and all but its first label. A `*` alone before a
     /// top-level domain stands for nothing, as in s6-tlsd.
-    pub fn find(&self, name: &str) -> Option<&Files> {
+    ///
+    /// # Errors
+    /// As [`Names::all`].
+    pub fn find(&self, name: &str) -> Option<Result<Files, Error>> {
         let known = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
         if name.len() > MAX_NAME || !name.bytes().all(known) {
             return None;
         }
         let name = name.to_ascii_lowercase();
         let any = name.split_once('.').filter(|(_, rest)| has_two_labels(rest)).map(|(_, rest)| format!("*.{rest}"));
-        self.named.get(&name).or_else(|| self.named.get(&any?))
+        let (name, halves) = self.0.get_key_value(&name).or_else(|| self.0.get_key_value(&any?))?;
+        Some(pair(name, halves))
     }
+
+    fn check_any(&self) -> Result<(), Error> {
+        let mut outcome = Err(Error::TlsConfig("no KEYFILE:name is set, which -k 2 wants".into()));
+        for (_, files) in self.all() {
+            outcome = files.and_then(|files| files.check());
+            if outcome.is_ok() {
+                break;
+            }
+        }
+        outcome
+    }
+}
+
+fn pair(name: &str, halves: &[Option<OsString>; 2]) -> Result<Files, Error> {
+    match halves {
+        [Some(key), Some(chain)] => Ok(files(key.clone(), chain.clone())),
+        _ => Err(Error::TlsConfig(format!("KEYFILE:{name} and CERTFILE:{name} belong together: set both"))),
+    }
+}
+
+fn files(key: OsString, chain: OsString) -> Files {
+    Files { key: key.into(), chain: chain.into() }
 }
 
 fn has_two_labels(name: &str) -> bool {
     name.split_once('.').is_some_and(|(first, rest)| !first.is_empty() && !rest.is_empty())
 }
 
-/// The name in `KEYFILE:name`, in lower case; of `KEYFILE` it is empty.
+/// The name behind the prefix, in lower case.
 fn name_of(variable: &OsStr, prefix: &[u8]) -> Option<String> {
-    match variable.as_bytes().strip_prefix(prefix)? {
-        [] => Some(String::new()),
-        [b':', name @ ..] if !name.is_empty() => Some(String::from_utf8_lossy(name).to_ascii_lowercase()),
-        _ => None,
-    }
+    let name = variable.as_bytes().strip_prefix(prefix).filter(|name| !name.is_empty())?;
+    Some(String::from_utf8_lossy(name).to_ascii_lowercase())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn names(level: Level, names: &[&str]) -> Names {
+    fn named(names: &[&str]) -> Named {
         let pairs = names.iter().flat_map(|name| {
-            let colon = if name.is_empty() { "" } else { ":" };
-            [
-                (format!("KEYFILE{colon}{name}"), format!("key of {name}")),
-                (format!("CERTFILE{colon}{name}"), "c".into()),
-            ]
+            [(format!("KEYFILE:{name}"), format!("key of {name}")), (format!("CERTFILE:{name}"), "c".into())]
         });
-        Names::gather(level, pairs.map(|(name, value)| (name.into(), value.into())))
+        Named::gather(pairs.map(|(name, value)| (name.into(), value.into())))
     }
 
-    fn found(names: &Names, name: &str) -> Option<String> {
-        names.find(name).map(|files| files.key.display().to_string())
+    fn found(names: &Named, name: &str) -> Option<String> {
+        names.find(name).map(|files| files.unwrap().key.display().to_string())
     }
 
     #[test]
     fn a_name_is_found_in_any_case_and_before_the_star() {
-        let names = names(Level::Preferred, &["", "a.Example.org", "*.example.org", "*.sub.example.org"]);
+        let names = named(&["a.Example.org", "*.example.org", "*.sub.example.org"]);
         for (asked, answer) in [
             ("a.example.org", Some("key of a.Example.org")),
             ("A.EXAMPLE.ORG", Some("key of a.Example.org")),
@@ -185,7 +211,7 @@ mod tests {
 
     #[test]
     fn a_star_before_a_top_level_domain_stands_for_nothing() {
-        let names = names(Level::Preferred, &["", "*.com", "*"]);
+        let names = named(&["*.com", "*"]);
         for asked in ["example.com", "com", "a.example.com", "x.com."] {
             assert_eq!(found(&names, asked), None, "{asked}");
         }
@@ -193,7 +219,7 @@ mod tests {
 
     #[test]
     fn a_hostile_name_finds_nothing() {
-        let names = names(Level::Preferred, &["", "*.example.org", "a/b.example.org"]);
+        let names = named(&["*.example.org", "a/b.example.org"]);
         let at = |length: usize| format!("{}.example.org", "x".repeat(length - 12));
         assert!(found(&names, &at(MAX_NAME - 1)).is_some());
         assert!(found(&names, &at(MAX_NAME)).is_some());
@@ -206,24 +232,23 @@ mod tests {
 
     #[test]
     fn the_level_says_which_identities_there_are() {
-        let all = ["", "a.example"];
-        let of = |level| {
-            let names = names(level, &all);
-            (names.default_files().is_some(), names.find("a.example").is_some())
-        };
-        assert_eq!(of(Level::from_number(0)), (true, false));
-        assert_eq!(of(Level::from_number(1)), (true, true));
-        assert_eq!(of(Level::from_number(2)), (false, true));
-        assert_eq!(Level::from_number(3), Level::Required);
+        let env = |name: &str| ["KEYFILE", "CERTFILE"].contains(&name).then(|| name.into());
+        for (number, level, is_there) in [
+            (0, Level::Ignored, true),
+            (1, Level::Preferred, true),
+            (2, Level::Required, false),
+            (3, Level::Required, false),
+        ] {
+            assert_eq!(Level::from_number(number), level);
+            assert_eq!(Names::new(level, &env).default_files().is_some(), is_there);
+        }
     }
 
     #[test]
     fn half_a_pair_is_no_identity() {
         for variable in ["KEYFILE:a.example", "CERTFILE:a.example"] {
-            let variables = [(variable, "x"), ("KEYFILE", "k"), ("CERTFILE", "c")];
-            let names =
-                Names::gather(Level::Preferred, variables.iter().map(|(name, value)| (name.into(), value.into())));
-            let why = names.check().expect_err("it is told").to_string();
+            let named = Named::gather(std::iter::once((variable.into(), "x".into())));
+            let why = named.find("a.example").expect("it is known").expect_err("it is told").to_string();
             assert_eq!(why, "KEYFILE:a.example and CERTFILE:a.example belong together: set both");
         }
     }

@@ -222,7 +222,10 @@ fn page_of(source: &Source) -> Page {
 fn is_sentence(literal: &str) -> bool {
     let of_letters = |word: &&str| word.chars().filter(char::is_ascii_alphabetic).count() > 1;
     let spoken: String = pieces(literal).join(" ");
-    spoken.split_ascii_whitespace().filter(of_letters).count() > 1 && !NO_MESSAGES.contains(&literal)
+    // Labels of PEM are shouted; nobody is told anything so.
+    spoken.contains(|c: char| c.is_ascii_lowercase())
+        && spoken.split_ascii_whitespace().filter(of_letters).count() > 1
+        && !NO_MESSAGES.contains(&literal)
 }
 
 /// Whether the fixed parts of a message stand in this part of the manual, in their order.

@@ -190,19 +190,21 @@ fn a_broken_pair_of_one_name_is_no_matter_of_the_others() {
 }
 
 #[test]
-fn half_a_pair_of_variables_is_no_offer() {
+fn half_a_pair_of_variables_is_told_when_its_name_is_asked_for() {
     let site = Site::new();
-    let mut session = Wrapper::respawn(&site).env("KEYFILE:a.example", site.key()).start();
-    let mut server = session.server();
-    server.says("220 mx.example ESMTP\r\n");
-    session.client.hears("220 mx.example ESMTP\r\n");
-    session.client.says("EHLO laptop\r\n");
-    server.hears("EHLO laptop\r\n");
-    server.says("250 mx.example\r\n");
-    session.client.hears("250 mx.example\r\n");
-    server.exits(0);
+    let wrapper = || Wrapper::respawn(&site).env("KEYFILE:localhost", site.key());
+    let mut session = wrapper().start();
+    let _plaintext_server = session.opening();
+    // The default identity is shown.
+    session.starttls(&Client::new(&site));
+    session.fresh_server();
     let end = session.end();
-    assert!(end.log.contains("KEYFILE:a.example and CERTFILE:a.example belong together"), "{}", end.log);
+    assert!(end.log.contains("KEYFILE:localhost and CERTFILE:localhost belong together"), "{}", end.log);
+
+    let check = wrapper().option("--check").command(&[], &["true"]).output().unwrap();
+    assert_eq!(check.status.code(), Some(96));
+    let said = String::from_utf8_lossy(&check.stdout).into_owned();
+    assert!(said.contains("failed: localhost: KEYFILE:localhost and CERTFILE:localhost belong together"), "{said}");
 }
 
 /// 1,000 sessions in waves: half of each wave stands inside TLS while the files are replaced, half before it.

@@ -19,7 +19,7 @@ pub fn check_call(config: &Config, arguments: &[OsString], log: &Log) -> Result<
     list.tell("options and environment", Ok::<_, Error>(None))?;
     if let Inside::Called(server) = &config.inside {
         if let Some(own) = &server.own {
-            list.tell("certificate to show", identity(own))?;
+            list.tell("certificate to show", identity(own, log))?;
         }
         if server.needs_chain() {
             list.tell("trust anchors", keys::anchors(server.anchors.as_deref()).map(count))?;

@@ -133,8 +133,9 @@ fn begin_tls(server: &mut Side, leg: Leg) -> Result<(), Wrong> {
 
 /// It is this program's own certificate, so its key is the proof.
 fn leg(config: &Config) -> Result<Leg, Wrong> {
-    let identities = config.names.all().filter_map(|(_, files)| files.load().ok());
-    let pins: Vec<_> = identities.filter_map(|identity| pin_of(identity.chain().first()?)).collect();
+    let files = config.names.all().into_iter().filter_map(|(_, files)| files.ok());
+    let pins: Vec<_> =
+        files.filter_map(|files| files.certificates().ok()).flatten().filter_map(|one| pin_of(&one)).collect();
     let names = [config.names.example()];
     let trust = Trust {
         names: &names,

@@ -3,7 +3,6 @@
 use super::anchors::sealed;
 use super::{Keeper, refused};
 use crate::config::Inside;
-use crate::keys::Files;
 use crate::message::Error;
 use crate::tls::Identity;
 use crate::window::{Chain, Peer};
@@ -16,7 +15,7 @@ impl Keeper<'_> {
             client.prepare()?;
         }
         self.config.names.check()?;
-        self.identity = self.config.names.default_files().map(Files::load).transpose()?;
+        self.identity = self.config.names.default_files().map(|files| files.load(self.log)).transpose()?;
         if let Some(authorities) = &self.config.authorities {
             self.authorities = Some(sealed(&authorities.load()?)?);
         }
@@ -30,7 +29,8 @@ impl Keeper<'_> {
             return Err(refused());
         }
         let default = self.identity.take();
-        self.identity = match name.and_then(|name| self.config.names.find(name)).map(Files::load) {
+        let own = name.and_then(|name| self.config.names.named().find(name));
+        self.identity = match own.map(|files| files?.load(self.log)) {
             Some(Ok(own)) => Some(own),
             Some(Err(why)) => {
                 self.log.warning(why);
@@ -46,7 +46,7 @@ impl Keeper<'_> {
 
     pub(super) fn own_chain(&mut self) -> Result<(), Error> {
         let files = self.backend()?.own.as_ref().filter(|_| std::mem::take(&mut self.left.own_chain));
-        let identity = self.own.insert(files.ok_or_else(refused)?.load()?);
+        let identity = self.own.insert(files.ok_or_else(refused)?.load(self.log)?);
         self.window.grant(&shown(identity), &[])
     }
 

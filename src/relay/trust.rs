@@ -8,6 +8,7 @@ use starttls_protocols::First;
 
 use super::Relay;
 use crate::config::Backend;
+use crate::keys::MAX_ANCHORS;
 use crate::message::Error;
 use crate::tls::{ClientAuth, Leg, Trust, Welcome};
 use crate::window::{self, Answer, Ask, Chain, Peer};
@@ -71,10 +72,7 @@ fn read_anchors(answer: Answer) -> Result<Vec<Vec<u8>>, Error> {
     let file: OwnedFd = answer.fds.into_iter().next().ok_or_else(nothing)?;
     let mut bytes = Vec::new();
     // Not read_to_end of the file itself: it asks for the file's size with a call the session may not make.
-    let mut file = io::Read::take(std::fs::File::from(file), MAX_ANCHORS);
+    let mut file = io::Read::take(std::fs::File::from(file), MAX_ANCHORS as u64);
     io::Read::read_to_end(&mut file, &mut bytes).map_err(Error::system("read the trust anchors"))?;
     window::parts(&bytes).ok_or_else(nothing)
 }
-
-/// The most bytes of trust anchors. The systems' bundles have a fifth of a million.
-const MAX_ANCHORS: u64 = 16 * 1024 * 1024;

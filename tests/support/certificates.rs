@@ -1,7 +1,7 @@
 //! Keys and certificates, made for one test each and gone with it.
 
 use std::fs::{self, Permissions};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::LazyLock;
@@ -13,6 +13,7 @@ use rcgen::{
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 
 use super::program::program;
+use super::starter::ID;
 
 /// A directory of its own, removed at the end.
 pub(crate) struct Dir(PathBuf);
@@ -107,6 +108,7 @@ impl Site {
         fs::write(site.ca(), &AUTHORITY.pem).unwrap();
         fs::write(site.cert(), certificate.pem()).unwrap();
         fs::write(site.key(), key.serialize_pem()).unwrap();
+        keep(&site.key());
         site
     }
 
@@ -154,10 +156,15 @@ impl Site {
         let mut command = program("openssl");
         command.args(arguments).arg("-in").arg(file).arg("-out").arg(&out).stderr(Stdio::null());
         assert!(command.status().unwrap().success(), "openssl {arguments:?} works");
-        // A key it gives to its own user alone.
-        fs::set_permissions(&out, Permissions::from_mode(0o644)).unwrap();
+        keep(&out);
         out
     }
+}
+
+/// For whoever starts the wrapper ([`Starter`](super::starter::Starter)), and not for everybody.
+pub(crate) fn keep(key: &Path) {
+    chown(key, None, Some(ID)).unwrap();
+    fs::set_permissions(key, Permissions::from_mode(0o640)).unwrap();
 }
 
 impl Dir {

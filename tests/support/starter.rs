@@ -39,4 +39,4 @@ impl Starter {
 }
 
 /// A user and a group that nobody has, and that everybody is.
-const ID: u32 = 65534;
+pub(crate) const ID: u32 = 65534;
