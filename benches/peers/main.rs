@@ -20,6 +20,7 @@ use rustls::{ClientConfig, RootCertStore, ServerConfig};
 
 mod account;
 mod backend;
+mod callers;
 mod client;
 mod floor;
 mod instructions;
@@ -60,6 +61,9 @@ fn main() -> ExitCode {
     }
     if bench.options.wants("growth") {
         bench.growth(&mut report);
+    }
+    if bench.options.wants("callers") {
+        bench.callers(&mut report);
     }
     let cheap =
         !bench.options.wants("instructions") || instructions::check(&bench.kit, &bench.plain, &bench.tls, &mut report);
