@@ -12,6 +12,7 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
+use starttls_protocols::{Offer, PROTOCOLS, Policy, Sentence};
 use support::backend::Backend;
 use support::caller::{Call, SMTP, TLSIFY, Way, goes};
 use support::certificates::Site;
@@ -95,6 +96,37 @@ fn every_protocol_comes_to_tls_and_hears_nothing_from_before_it() {
         let expected: String = inside.iter().map(|(_, hears)| format!("{hears}\r\n")).collect();
         assert_eq!(ended.heard, expected, "{protocol}");
         assert_eq!((ended.status, ended.last()), (0, "clean"), "{protocol}: {}", ended.log);
+    }
+}
+
+/// Nobody greets there. What the client says first inside TLS, and what the server answers, are made up: they pass.
+#[test]
+fn protocols_in_which_the_client_speaks_first_come_to_tls() {
+    let (site, server) = (Site::new(), Backend::new());
+    let bind = b"\x30\x0c\x02\x01\x01\x60\x07\x02\x01\x03\x04\x00\x80\x00";
+    let startup = b"\x00\x00\x00\x08\x00\x03\x00\x00";
+    for (name, says) in [("ldap", &bind[..]), ("postgres", startup)] {
+        let protocol = PROTOCOLS.iter().find(|protocol| protocol.name == name).unwrap();
+        let mut snooper = (protocol.snooper)(Policy { offer: Offer::Leave, strict: false, inside: false, fresh: true });
+        let (asks, mut go) = (protocol.way_to_tls[0], Vec::new());
+        snooper.command(asks);
+        snooper.say(Sentence::GoAhead, &mut go);
+        let call = Call::trusting(&site, server.port()).with(&["--tls", "starttls", "-p", name]);
+        let (mut here, there) = UnixStream::pair().unwrap();
+        let running = call.start(OwnedFd::from(there.try_clone().unwrap()), OwnedFd::from(there));
+        let mut peer = Peer::tcp(server.accept());
+        peer.hears(asks);
+        peer.says(&go);
+        let (mut peer, _) = Server::new(&site).accept(peer).unwrap();
+        here.write_all(says).unwrap();
+        peer.hears(says);
+        peer.says(b"any answer");
+        peer.says_no_more();
+        let mut heard = String::new();
+        here.read_to_string(&mut heard).unwrap();
+        drop(here);
+        let ended = call.end(running, || heard);
+        assert_eq!((ended.status, ended.heard.as_str(), ended.last()), (0, "any answer", "clean"), "{name}");
     }
 }
 

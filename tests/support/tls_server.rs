@@ -8,6 +8,8 @@ use rustls::server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
 use rustls::{NamedGroup, RootCertStore, ServerConfig, ServerConnection, StreamOwned, SupportedProtocolVersion};
 
+use starttls_protocols::PROTOCOLS;
+
 use super::certificates::Site;
 use super::peer::Peer;
 
@@ -67,7 +69,8 @@ impl<'a> Server<'a> {
             .unwrap()
             .with_client_cert_verifier(verifier)
             .with_cert_resolver(Arc::new(Listener { shown, asked: Arc::clone(asked) }));
-        config.alpn_protocols = ["smtp", "lmtp", "pop3", "imap", "managesieve", "nntp"].map(|n| n.into()).to_vec();
+        let names = PROTOCOLS.iter().flat_map(|protocol| protocol.alpn);
+        config.alpn_protocols = names.map(|name| name.to_vec()).collect();
         config
     }
 }
