@@ -3,6 +3,9 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "a test that fails panics")]
 
+#[allow(dead_code, reason = "other test programs use the rest")]
+#[path = "support/chance.rs"]
+mod chance;
 #[path = "properties/codec.rs"]
 mod codec;
 #[allow(dead_code, reason = "another test program plays the dialogues")]
@@ -12,6 +15,7 @@ mod session;
 
 use std::path::Path;
 
+use chance::Chance;
 use play::{Dialogue, Event, Hello, Mode, Party};
 use session::Script;
 use starttls_protocols::session::Rules;
@@ -22,7 +26,7 @@ const CASES: usize = 20_000;
 
 #[test]
 fn the_laws_hold_for_dialogues_that_are_almost_right() {
-    let mut chance = Chance(0x5eed);
+    let mut chance = Chance::new(0x5eed);
     for case in 0..CASES {
         let data = dialogue(&mut chance);
         let kept = data.clone();
@@ -41,7 +45,7 @@ fn the_laws_hold_for_the_corpus() {
 
 #[test]
 fn lines_do_not_depend_on_how_bytes_are_cut() {
-    let mut chance = Chance(1);
+    let mut chance = Chance::new(1);
     for _ in 0..CASES {
         codec::check_lines(&words(&mut chance));
     }
@@ -54,7 +58,7 @@ fn lines_do_not_depend_on_how_bytes_are_cut() {
 
 #[test]
 fn units_do_not_depend_on_how_bytes_are_cut() {
-    let mut chance = Chance(4);
+    let mut chance = Chance::new(4);
     for _ in 0..CASES {
         let mut bytes = words(&mut chance);
         for _ in 0..chance.below(3) {
@@ -67,7 +71,7 @@ fn units_do_not_depend_on_how_bytes_are_cut() {
 
 #[test]
 fn what_decodes_means_one_thing() {
-    let mut chance = Chance(2);
+    let mut chance = Chance::new(2);
     for _ in 0..CASES {
         let mut packet = vec![chance.of(b"pPtcanNosxri?")];
         packet.extend(words(&mut chance));
@@ -82,7 +86,7 @@ fn what_decodes_means_one_thing() {
 
 #[test]
 fn a_proxy_header_is_read_to_its_end_and_no_further() {
-    let mut chance = Chance(3);
+    let mut chance = Chance::new(3);
     for _ in 0..CASES {
         let mixed = b"PROXY TCP6 192.0.2.1 ::1 4711 25\r\n";
         let line = b"PROXY TCP4 192.0.2.1 192.0.2.2 4711 25\r\n";
@@ -124,22 +128,6 @@ fn the_fuzzers_get_a_corpus() {
     ];
     for (name, packet) in packets.into_iter().chain([("verify", &verify[..]), ("exchange", &exchange)]) {
         write("window", name, packet);
-    }
-}
-
-/// A small generator: the same cases every time.
-struct Chance(u64);
-
-impl Chance {
-    fn below(&mut self, limit: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 % limit as u64) as usize
-    }
-
-    fn of<T: Copy>(&mut self, choices: &[T]) -> T {
-        choices[self.below(choices.len())]
     }
 }
 

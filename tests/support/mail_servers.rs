@@ -13,6 +13,7 @@ use rustix::fs::inotify;
 
 use super::certificates::Dir;
 use super::program::{Running, path_of};
+use super::servers::{ANYWHERE, Listening, listening};
 use super::{PATIENCE, readable};
 
 /// Who has the mailbox, everywhere.
@@ -56,6 +57,12 @@ impl Server {
 
     pub(crate) fn words(&self) -> Vec<&str> {
         self.prog.iter().map(String::as_str).collect()
+    }
+
+    /// The server under a tcpserver of the house, for whoever connects.
+    pub(crate) fn listens(&self) -> Listening {
+        let (enter, prog) = self.prog[1..].split_at(3);
+        listening(Command::new(&enter[0]).args(&enter[1..]).arg(path_of("tcpserver")).args(ANYWHERE).args(prog))
     }
 
     /// A file of the house.

@@ -14,6 +14,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 pub(crate) mod backend;
 pub(crate) mod caller;
 pub(crate) mod certificates;
+pub(crate) mod chance;
 pub(crate) mod clients;
 pub(crate) mod databases;
 pub(crate) mod der;

@@ -28,9 +28,8 @@ impl Listening {
 
 /// The wrapper and its prog under tcpserver, on a free port.
 pub(crate) fn tcpserver(wrapper: &Wrapper, prog: &[&str]) -> Listening {
-    // -1 tells the port; -H -R and -l: nobody is to be asked for names; -c: as many as come.
-    let tcpserver = [&path_of("tcpserver"), "-1", "-H", "-R", "-l", "localhost", "-c", "200", "127.0.0.1", "0"];
-    listening(&mut wrapper.command(&tcpserver, prog))
+    let path = path_of("tcpserver");
+    listening(&mut wrapper.command(&[&[path.as_str()], ANYWHERE].concat(), prog))
 }
 
 /// A script of examples/ that listens at `IP` and `PORT`, before a server at this port of 127.0.0.1, told by a variable.
@@ -45,6 +44,10 @@ pub(crate) fn example(name: &str, site: &Site, (variable, inner): (&str, u16)) -
     wait_for(port, &running.log);
     Listening { running, port, _dir: None }
 }
+
+/// tcpserver's options for a free port. -1 tells the port; -H -R and -l: nobody is to be asked for names; -c: as many as
+/// come.
+pub(crate) const ANYWHERE: &[&str] = &["-1", "-H", "-R", "-l", "localhost", "-c", "200", "127.0.0.1", "0"];
 
 /// These words under tcpserver, which judges whoever connects by these rules (tcprules). `command` runs them.
 pub(crate) fn tcpserver_with_rules(rules: &str, command: impl FnOnce(&[&str]) -> Command) -> Listening {

@@ -19,6 +19,7 @@ use rustls::{
 use super::certificates::Site;
 use super::peer::{Peer, Transport};
 
+pub(crate) mod engine;
 pub(crate) use rustls::NamedGroup;
 pub(crate) use rustls::version::{TLS12, TLS13};
 
@@ -201,17 +202,26 @@ fn accept_with(
     versions: &[&'static SupportedProtocolVersion],
     provider: CryptoProvider,
 ) -> io::Result<Peer> {
-    let config = ServerConfig::builder_with_provider(Arc::new(provider))
-        .with_protocol_versions(versions)
-        .unwrap()
-        .with_client_cert_verifier(verifier)
-        .with_cert_resolver(Arc::new(SingleCertAndKey::from(certified(site))));
-    let mut connection = ServerConnection::new(Arc::new(config)).unwrap();
+    let mut connection = server(site, verifier, versions, provider);
     let mut transport = peer.take_transport();
     while connection.is_handshaking() {
         connection.complete_io(&mut transport)?;
     }
     Ok(Peer::new(StreamOwned::new(connection, transport)))
+}
+
+fn server(
+    site: &Site,
+    verifier: Arc<dyn ClientCertVerifier>,
+    versions: &[&'static SupportedProtocolVersion],
+    provider: CryptoProvider,
+) -> ServerConnection {
+    let config = ServerConfig::builder_with_provider(Arc::new(provider))
+        .with_protocol_versions(versions)
+        .unwrap()
+        .with_client_cert_verifier(verifier)
+        .with_cert_resolver(Arc::new(SingleCertAndKey::from(certified(site))));
+    ServerConnection::new(Arc::new(config)).unwrap()
 }
 
 impl<C, S> Transport for StreamOwned<C, Box<dyn Transport>>

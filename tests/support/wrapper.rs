@@ -6,7 +6,7 @@ use std::fs::File;
 use std::io::{IoSliceMut, Write};
 use std::mem::MaybeUninit;
 use std::net::{TcpListener, TcpStream};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
 use std::path::Path;
@@ -191,11 +191,23 @@ impl Session {
     pub(crate) fn server(&self) -> Prog {
         let log = &self.wrapper.log;
         assert!(readable(&self.progs, PATIENCE), "no prog was started; the log:\n{}", log.text());
-        let (control, _) = self.progs.accept().unwrap();
-        let mut fds = received(&control).into_iter().map(File::from);
+        let (control, fds) = self.next_prog();
+        let mut fds = fds.into_iter().map(File::from);
         let (input, output) = (fds.next().expect("descriptor 0"), fds.next());
         let pid = socket_peercred(&control).unwrap().pid.as_raw_nonzero().get().unsigned_abs();
         Prog { peer: Peer::new(Pipes { input, output }), control, pid, environment: proc::environment(pid) }
+    }
+
+    /// The descriptors 0 and 1 of the next prog. It runs until the connection to it is closed.
+    pub(crate) fn next_prog(&self) -> (UnixStream, Vec<OwnedFd>) {
+        let (control, _) = self.progs.accept().unwrap();
+        let fds = received(&control);
+        (control, fds)
+    }
+
+    /// Readable when a prog was started.
+    pub(crate) fn progs(&self) -> BorrowedFd<'_> {
+        self.progs.as_fd()
     }
 
     /// Whether no prog was started that nobody has asked [for](Self::server).
