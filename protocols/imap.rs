@@ -3,7 +3,7 @@
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
-use crate::line::{after_command, after_word, text, without_end, word};
+use crate::line::{after_command, after_word, is_blank, text, without_end, word};
 use crate::literal::{Literal, announced};
 use crate::tail::Tail;
 use crate::{Class, Effect, First, Greeting, Offer, Policy, Protocol, Reply, Sentence, Snooper, Verdict, switch};
@@ -145,15 +145,18 @@ impl Imap {
         out.extend_from_slice(after);
     }
 
+    /// Each capability has its blank before it. A tab is none by RFC 9051, but a client may take it for one.
     fn edit_list(&mut self, list: &[u8], out: &mut Vec<u8>) {
-        let mut bars_login = false;
-        for (at, capability) in list.split(|byte| *byte == b' ').enumerate() {
+        let (mut bars_login, mut rest) = (false, list);
+        while let Some((blank, tail)) = rest.split_first() {
+            let length = tail.iter().position(|byte| is_blank(*byte)).unwrap_or(tail.len());
+            let (capability, others) = tail.split_at(length);
+            rest = others;
             bars_login |= capability.eq_ignore_ascii_case(LOGINDISABLED);
-            if self.drops(capability) {
-                continue;
+            if !self.drops(capability) {
+                out.push(*blank);
+                out.extend_from_slice(capability);
             }
-            out.extend_from_slice(if at == 0 { b"" } else { b" " });
-            out.extend_from_slice(capability);
         }
         if self.policy.offer == Offer::Add {
             append(STARTTLS, out);
@@ -215,7 +218,7 @@ fn capabilities(line: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
 
 /// Appends one capability to a list.
 fn append(capability: &[u8], out: &mut Vec<u8>) {
-    while out.last() == Some(&b' ') {
+    while out.last().is_some_and(|byte| is_blank(*byte)) {
         out.pop();
     }
     out.push(b' ');
