@@ -233,9 +233,7 @@ impl Side {
         if std::mem::replace(&mut self.shut, true) {
             return;
         }
-        // A fatal alert was the last word (RFC 8446 section 6.2).
-        let is_broken = self.is_broken();
-        if let Some(leg) = self.tls.as_mut().filter(|_| !is_broken) {
+        if let Some(leg) = &mut self.tls {
             leg.close();
             self.flush();
         }
