@@ -9,6 +9,7 @@ use std::fs;
 use std::net::{SocketAddrV4, TcpListener, UdpSocket};
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, connect, listen, socket, socket_with};
@@ -102,10 +103,11 @@ fn a_look_up_has_no_more_time_than_a_connection_and_no_rights() {
 #[test]
 fn a_name_that_is_not_there_is_said_to_be_so() {
     let site = Site::new();
-    let place = Place::new("");
+    let place = Place::new("").with_silent_name_server([127, 0, 0, 6]);
     let mut session = place.around(backend_named(&site, 25)).start();
     let _plaintext_server = session.opening();
     session.client.says("STARTTLS\r\n");
+    place.says_no_such_name();
     session.client.hears(NOT_AVAILABLE);
     let log = &session.wrapper.log;
     log.line_with(&format!("warning: unable to connect to {NAME} port 25: failed to lookup address information: "));
@@ -151,7 +153,7 @@ struct Place {
 
 impl Place {
     fn new(hosts: &str) -> Self {
-        let name = format!("hosts-{}-{:?}", std::process::id(), std::thread::current().id());
+        let name = format!("hosts-{}-{:?}", std::process::id(), thread::current().id());
         let path = std::env::temp_dir().join(name + &hosts.len().to_string());
         fs::write(&path, hosts).unwrap();
         Self { hosts: path, resolver: None }
@@ -174,6 +176,19 @@ impl Place {
             mount --bind \"$1.resolv\" /etc/resolv.conf && shift 2 && exec \"$@\"";
         let words = ["unshare", "--mount", "/bin/sh", "-ec", script, "sh", hosts, &name_server];
         wrapper.by_root().behind(&words)
+    }
+
+    /// The name server says so from now on (RFC 1035 section 4.1.1: a response, NXDOMAIN).
+    fn says_no_such_name(&self) {
+        let resolver = self.resolver.as_ref().unwrap().try_clone().unwrap();
+        resolver.set_read_timeout(Some(support::PATIENCE)).unwrap();
+        thread::spawn(move || {
+            let mut packet = [0; 512];
+            while let Ok((length, from)) = resolver.recv_from(&mut packet) {
+                (packet[2], packet[3]) = (0x81, 0x83);
+                resolver.send_to(&packet[..length], from).unwrap();
+            }
+        });
     }
 
     /// The process that looks a name up, once it has asked.
