@@ -179,7 +179,7 @@ fn a_server_that_breaks_tls_is_told_by_the_alert() {
         below.write_all(&[23, 3, 3, 0, 32]).and_then(|()| below.write_all(&[0; 32])).unwrap();
         let _ = below.read_to_end(&mut Vec::new());
     });
-    assert_eq!((ended.status, ended.heard.as_str()), (98, "answer\r\n"));
+    assert_eq!((ended.status, ended.heard.as_str()), (98, "answer\r\n"), "{}", ended.log);
     assert_eq!(ended.last(), "cannot decrypt peer's message");
 }
 
