@@ -70,6 +70,43 @@ fn speaks_inside(session: &mut Session, server: &mut Peer, site: &Site) {
     session.client.hears("250-inner.example\r\n250 SIZE\r\n");
 }
 
+/// An empty line, or a list that nobody asked for, belongs to the greeting before STARTTLS and inside it.
+#[test]
+fn what_belongs_to_the_backends_greeting_is_no_reply() {
+    let (site, backend) = (Site::new(), Backend::new());
+    let (mut session, stream) = asked(&backend, &site, &["--backend-tls", "starttls"]);
+    let mut plain = Peer::tcp(stream.try_clone().unwrap());
+    plain.says("220 inner.example ESMTP\r\n\r\n");
+    plain.hears("EHLO localhost\r\n");
+    plain.says("250 inner.example\r\n");
+    plain.hears("STARTTLS\r\n");
+    plain.says("220 go\r\n");
+    let mut server = tls::accept(&site, stream).expect("the wrapper shakes hands");
+    server.says("\r\n");
+    speaks_inside(&mut session, &mut server, &site);
+}
+
+#[test]
+fn an_imap_backend_may_list_its_capabilities_unasked() {
+    let (site, backend) = (Site::new(), Backend::new());
+    let mut session = Wrapper::backend(&site, backend.port()).options(&["--backend-tls", "starttls"]).start();
+    session.server().says("* OK plain\r\n");
+    session.client.hears("* OK plain\r\n");
+    session.client.says("a STARTTLS\r\n");
+    let stream = backend.accept();
+    let mut plain = Peer::tcp(stream.try_clone().unwrap());
+    plain.says("* OK inner\r\n* CAPABILITY IMAP4rev1 STARTTLS\r\n");
+    plain.hears("1 STARTTLS\r\n");
+    plain.says("1 OK go\r\n");
+    let mut server = tls::accept(&site, stream).expect("the wrapper shakes hands");
+    session.client.hears("a OK Begin TLS negotiation now\r\n");
+    tls::Client::new(&site).shake(&mut session.client).expect("the wrapper shakes hands");
+    session.client.says("b NOOP\r\n");
+    server.hears("b NOOP\r\n");
+    server.says("b OK\r\n");
+    session.client.hears("b OK\r\n");
+}
+
 #[test]
 fn starttls_reaches_the_backend_and_hides_its_offer() {
     let (site, backend) = (Site::new(), Backend::new());
