@@ -68,3 +68,32 @@ impl Control {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+
+    use super::*;
+
+    fn told(variables: &[String]) -> String {
+        let (mut hears, says) = std::io::pipe().expect("a pipe");
+        let mut control = Control::new(Some(says.into()));
+        control.tell(variables);
+        control.session_ended(None);
+        drop(control);
+        let mut told = String::new();
+        hears.read_to_string(&mut told).expect("it is told");
+        told
+    }
+
+    #[test]
+    fn variables_are_told_up_to_the_limit_and_never_in_part() {
+        assert_eq!(told(&[]), "\0\0clean\n");
+        assert_eq!(told(&["A=1".into(), "B=2".into()]), "A=1\0B=2\0\0clean\n");
+        for (length, fits) in [(MAX_CONTROL - 1, true), (MAX_CONTROL, true), (MAX_CONTROL + 1, false)] {
+            let long = format!("A={}", "x".repeat(length - "A=\0".len()));
+            let expected = if fits { format!("{long}\0\0clean\n") } else { "\0\0clean\n".into() };
+            assert_eq!(told(std::slice::from_ref(&long)), expected, "{length} bytes");
+        }
+    }
+}
