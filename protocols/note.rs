@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 /// Something an administrator should know of a session that goes on.
 #[derive(Debug)]
 pub enum Note {
-    /// The server made an offer of its own; the wrapper's stands in its place.
+    /// The server made an offer of its own; the wrapper keeps it in the server's place.
     ServerOffers,
     /// `--require-tls`, and the greeting is of no protocol this program speaks.
     UnknownGreeting(Vec<u8>),

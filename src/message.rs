@@ -85,7 +85,7 @@ pub struct NoteText<'a>(pub &'a Note);
 impl Display for NoteText<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
-            Note::ServerOffers => f.write_str("the server offers STARTTLS itself, its offer is replaced"),
+            Note::ServerOffers => f.write_str("the server offers STARTTLS itself, its offer is taken over"),
             Note::UnknownGreeting(line) => write!(f, "unable to tell the protocol by its greeting: {}", Quoted(line)),
             Note::BackendRefuses => f.write_str("the TLS server's greeting is a refusal"),
             Note::ReplayRefused(line) => write!(f, "the TLS server refused the replayed prefix: {}", Quoted(line)),
