@@ -92,6 +92,41 @@ fn an_eager_client_hello_is_left_for_the_server_that_started_us() {
     server.hears("EHLO laptop\r\n");
 }
 
+/// Of what counts its bytes no byte behind the switch is read: the rest is there for whoever reads next.
+#[test]
+fn an_eager_client_hello_of_ldap_and_postgres_is_left_too() {
+    let starttls = b"0\x1d\x02\x01\x01w\x18\x80\x161.3.6.1.4.1.1466.20037";
+    let granted = b"0$\x02\x01\x01x\x1f\n\x01\0\x04\0\x04\0\x8a\x161.3.6.1.4.1.1466.20037";
+    for (protocol, asked, answer, said) in [
+        ("ldap", &starttls[..], &granted[..], &b"0\x05\x02\x01\x02B\0"[..]),
+        ("postgres", b"\0\0\0\x08\x04\xd2\x16\x2f", b"S", b"\0\0\0\x10\0\x03\0\0user\0x\0\0"),
+    ] {
+        let site = Site::new();
+        let mut session = start(Wrapper::bare(&[]).options(&["--respawn", "-p", protocol]), &site);
+        let _plaintext_server = session.server();
+        let mut handshake = tls::Client::new(&site).begin();
+        session.client.says([asked, &handshake.client_hello()[..]].concat());
+        session.client.hears(answer);
+        handshake.finish(&mut session.client).expect("the handshake succeeds");
+        let mut server = session.server();
+        session.client.says(said);
+        server.hears(said);
+    }
+}
+
+/// What was read to know it is TLS cannot be read once more by that server.
+#[test]
+fn tls_that_begins_unasked_cannot_be_left_to_the_server_that_started_us() {
+    let site = Site::new();
+    let mut session = start(Wrapper::bare(&[]).options(&["--respawn", "-p", "postgres", "-v", "2"]), &site);
+    let _plaintext_server = session.server();
+    session.client.says(tls::Client::new(&site).alpn(&["postgresql"]).begin().client_hello());
+    session.client.hears_end();
+    session.wrapper.log.line_with("warning: unable to leave TLS to the UCSPI-TLS server");
+    session.wrapper.log.line_with("outcome=refused");
+    assert!(session.has_no_further_server());
+}
+
 #[test]
 fn plaintext_behind_starttls_fails_the_handshake_there() {
     let site = Site::new();

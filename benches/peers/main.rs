@@ -26,6 +26,7 @@ mod floor;
 mod instructions;
 mod measure;
 mod options;
+mod postgres;
 mod report;
 mod server;
 mod sessions;
@@ -64,6 +65,9 @@ fn main() -> ExitCode {
     }
     if bench.options.wants("callers") {
         bench.callers(&mut report);
+    }
+    if bench.options.wants("postgres") {
+        bench.postgres(&mut report);
     }
     let cheap =
         !bench.options.wants("instructions") || instructions::check(&bench.kit, &bench.plain, &bench.tls, &mut report);

@@ -85,4 +85,4 @@ pub fn parse() -> Option<Options> {
 }
 
 const USAGE: &str = "cargo bench --bench peers -- [--sessions N] [--rounds N] [--concurrency N] [--size BYTES] \
-                     [--bulk MB] [--idle N] [--slow N] [--hold N,N...] [--against PROGRAM] [--results DIRECTORY] [sessions] [bulk] [idle] [slow] [growth] [callers] [instructions]";
+                     [--bulk MB] [--idle N] [--slow N] [--hold N,N...] [--against PROGRAM] [--results DIRECTORY] [sessions] [bulk] [idle] [slow] [growth] [callers] [postgres] [instructions]";

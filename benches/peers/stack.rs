@@ -262,7 +262,7 @@ pub fn in_few_words(command: &mut Command) -> &mut Command {
 }
 
 /// Without connecting, which would be a session.
-fn listens(address: SocketAddr) -> bool {
+pub fn listens(address: SocketAddr) -> bool {
     let wanted = format!("0100007F:{:04X} 00000000:0000 0A", address.port());
     fs::read_to_string("/proc/net/tcp").is_ok_and(|sockets| sockets.contains(&wanted))
 }

@@ -24,8 +24,11 @@ impl Relay<'_> {
     pub(super) fn prepare(&mut self) -> Result<(), Error> {
         let ready = match self.ucspi {
             None => self.window.ask(&Ask::Prepare)?.is_some(),
-            // What was read here is nothing that a UCSPI-TLS server could read.
-            Some(_) => !self.session.is_direct_tls(),
+            Some(_) if self.session.is_direct_tls() => {
+                self.log.warning("unable to leave TLS to the UCSPI-TLS server: the client began it without asking");
+                false
+            }
+            Some(_) => true,
         };
         let Inside::Backend(backend) = &self.config.inside else {
             self.session.prepared(ready);
