@@ -38,6 +38,8 @@ pub struct Session {
     /// The client speaks TLS. Once true it stays true.
     inside: bool,
     client: Waiting,
+    /// The client will say no more, and the server knows.
+    client_ended: bool,
     server: Waiting,
     backend: Option<Backend>,
     dialogue: Dialogue,
@@ -111,6 +113,7 @@ impl Session {
             snooper: None,
             inside: rules.implicit,
             client: Waiting::default(),
+            client_ended: false,
             server: Waiting::default(),
             backend: None,
             dialogue: Dialogue::default(),
@@ -143,9 +146,15 @@ impl Session {
         self.tell_client(greeting);
     }
 
-    /// How many bytes of the client may come now; zero leaves them in the kernel.
+    /// How many bytes of the client may come now; zero leaves them in the kernel. While the server is awaited a unit of
+    /// them may wait here: who does not read does not see the end.
     pub fn client_room(&self) -> usize {
-        if self.phase == Phase::Command { self.client_unit().room() } else { 0 }
+        if self.listens_to_client() && !self.client_ended { self.client_unit().room() } else { 0 }
+    }
+
+    /// Whether nothing is owed to the client, and the next word is its own.
+    pub fn awaits_command(&self) -> bool {
+        self.phase == Phase::Command
     }
 
     /// How many bytes of the server may come now.
@@ -174,14 +183,19 @@ impl Session {
         self.advance();
     }
 
-    /// The client will say no more. What it left half said goes to the server, which answers as it likes.
+    /// The client will say no more; this is heard where its bytes would be. What it left half said goes to the server,
+    /// which answers as it likes. What the server owes it is still watched.
     pub fn client_closed(&mut self) {
-        if self.phase == Phase::Command {
-            if self.strict() {
-                self.client = Waiting::default();
-            }
-            self.pass_through(Vec::new());
+        if self.client_room() == 0 {
+            return;
         }
+        self.client_ended = true;
+        let half_said = core::mem::take(&mut self.client).into_rest();
+        if !self.strict() && !half_said.is_empty() {
+            self.orders.push_back(Order::ToServer(half_said));
+        }
+        self.orders.push_back(Order::EndToServer);
+        self.advance();
     }
 
     /// The server will say no more.
@@ -250,6 +264,11 @@ impl Session {
     fn server_unit(&self) -> Unit {
         let bytes = self.server.bytes();
         self.snooper.as_ref().map_or_else(|| first_line(bytes), |(_, snooper)| snooper.server_unit(bytes))
+    }
+
+    /// A fresh server's greeting has a limit of its own, and nothing of the client is needed before it.
+    fn listens_to_client(&self) -> bool {
+        matches!(self.phase, Phase::Command | Phase::Reply) || (self.phase == Phase::Greeting && !self.inside)
     }
 
     fn strict(&self) -> bool {

@@ -51,6 +51,8 @@ pub struct Relay<'a> {
     client: Side,
     server: Option<Side>,
     backend: Option<Side>,
+    /// The client will say no more to the server.
+    client_left: bool,
     limit: Option<(Limit, Instant)>,
     stalls: Stalls,
     /// The UCSPI-TLS server's ends, while TLS may yet be asked for.
@@ -96,6 +98,7 @@ impl<'a> Relay<'a> {
             client,
             server: None,
             backend: None,
+            client_left: false,
             limit: None,
             stalls: Stalls::new(config.limits, Instant::now()),
             ucspi: None,
@@ -186,6 +189,7 @@ impl<'a> Relay<'a> {
         match order {
             Order::ToClient(bytes) => self.tell_client(&bytes),
             Order::ToServer(bytes) => self.tell_server(&bytes),
+            Order::EndToServer => self.client_left = true,
             Order::Prepare => {
                 // What was said before does not wait for the backend.
                 self.client.flush();

@@ -16,8 +16,11 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use support::certificates::Site;
-use support::proc;
 use support::wrapper::{GO_AHEAD, Session, WRAPPER, Wrapper};
+use support::{proc, tls};
+
+/// A server that listens and does not answer.
+const DEAF: &str = "while read -r line; do :; done";
 
 /// How much a session may grow while somebody floods it, in KiB: two buffers of 32 KiB, and what malloc keeps.
 const GROWTH: u64 = 512;
@@ -60,6 +63,51 @@ fn with_require_tls_a_server_that_never_greets_meets_the_deadline() {
     let began = Instant::now();
     let session = strict.start_prog(&["/bin/sh", "-c", "while read -r line; do :; done"]);
     ends(session, began, 700, 99, "");
+}
+
+#[test]
+fn a_client_that_leaves_before_it_is_answered_does_not_keep_prog() {
+    let site = Site::new();
+    for (script, greeting, said) in
+        [("", "", ""), ("echo 220 x;", "220 x\n", ""), ("echo 220 x;", "220 x\n", "NOOP\r\n")]
+    {
+        for (leaves, option) in [(true, "-v"), (false, "-v"), (false, "-r")] {
+            let wrapper = Wrapper::respawn(&site).options(&[option, "1"][..if option == "-v" { 2 } else { 1 }]);
+            let mut session = wrapper.start_prog(&["/bin/sh", "-c", &format!("{script} {DEAF}")]);
+            session.client.hears(greeting);
+            session.client.says(said);
+            if leaves {
+                session.vanish()
+            } else {
+                session.client.says_no_more()
+            }
+            let Session { mut wrapper, .. } = session;
+            assert_eq!(wrapper.wait(), 0, "{script} {said}: {}", wrapper.log.text());
+        }
+    }
+}
+
+#[test]
+fn a_client_that_leaves_before_it_is_answered_inside_tls_does_not_keep_prog() {
+    let site = Site::new();
+    for leaves in [true, false] {
+        let script = format!("echo 220 x; read line; echo 250 x; {DEAF}");
+        let mut session = Wrapper::respawn(&site).start_prog(&["/bin/sh", "-c", &script]);
+        session.client.hears("220 x\n");
+        session.client.says("EHLO laptop\r\n");
+        session.client.hears("250-x\n250 STARTTLS\r\n");
+        session.starttls(&tls::Client::new(&site));
+        session.client.says("EHLO laptop\r\n");
+        session.client.hears("250 x\n");
+        session.client.says("NOOP\r\n");
+        if leaves {
+            session.vanish()
+        } else {
+            session.client.says_no_more()
+        }
+        let Session { mut wrapper, .. } = session;
+        assert_eq!(wrapper.wait(), 0, "{}", wrapper.log.text());
+    }
 }
 
 #[test]

@@ -91,6 +91,46 @@ fn a_deadline_runs_before_tls_where_tls_is_required_and_nowhere_else() {
 }
 
 #[test]
+fn the_end_of_a_client_that_leaves_before_it_is_answered_goes_to_the_server() {
+    for (said, last) in [(&[][..], "220 mx\r\n"), (&["220 mx\r\n", "EHLO a\r\n"], "250 mx\r\n")] {
+        for (rules, half_said) in [(LENIENT, Some("NO")), (STRICT, None)] {
+            let mut session = session(rules, said);
+            session.client_says(b"NO");
+            orders(&mut session);
+            session.client_closed();
+            let ordered = orders(&mut session);
+            let [half @ .., Order::EndToServer] = &ordered[..] else { panic!("{ordered:?}") };
+            let heard = half.iter().map(|order| if let Order::ToServer(bytes) = order { &bytes[..] } else { b"" });
+            assert_eq!(heard.collect::<Vec<_>>(), Vec::from_iter(half_said.map(str::as_bytes)));
+            assert_eq!(session.client_room(), 0, "nothing more comes");
+            session.client_closed();
+            assert!(orders(&mut session).is_empty(), "it is told once");
+            // What is owed is still edited.
+            session.server_says(last.as_bytes());
+            let ordered = orders(&mut session);
+            let [Order::ToClient(answer), Order::PassThrough { to_server, .. }] = &ordered[..] else {
+                panic!("{ordered:?}")
+            };
+            assert_eq!(answer.ends_with(b"250 STARTTLS\r\n"), last.starts_with("250"));
+            assert!(to_server.is_empty());
+        }
+    }
+}
+
+#[test]
+fn what_a_client_has_said_before_it_leaves_is_heard_in_turn() {
+    let mut session = session(LENIENT, &["220 mx\r\n", "EHLO a\r\n"]);
+    session.client_says(b"QUIT\r\n");
+    assert_eq!(session.client_room(), 0, "an end behind it is not read yet");
+    session.client_closed();
+    session.server_says(b"250 mx\r\n");
+    let ordered = orders(&mut session);
+    assert!(matches!(&ordered[..], [.., Order::ToServer(quit)] if quit == b"QUIT\r\n"), "{ordered:?}");
+    session.client_closed();
+    assert!(matches!(orders(&mut session)[..], [Order::EndToServer]));
+}
+
+#[test]
 fn what_is_over_stays_over() {
     let mut refused = session(STRICT, &["220 mx\r\n", "EHLO \0\r\n"]);
     let ends = orders(&mut refused);
@@ -138,7 +178,7 @@ fn a_backend_that_greeted_before_its_tls_does_not_greet_inside() {
     session.handshake_done();
     assert_eq!(session.client_room(), 0);
     session.greeted();
-    assert!(session.client_room() > 0, "the client's turn, without a second greeting");
+    assert!(session.awaits_command(), "the client's turn, without a second greeting");
 }
 
 #[test]
@@ -151,14 +191,14 @@ fn a_sieve_backend_greets_inside_its_tls_too() {
     session.handshake_done();
     orders(&mut session);
     session.greeted();
-    assert_eq!(session.client_room(), 0, "nor is it the client's turn before those of the second connection");
+    assert!(!session.awaits_command(), "nor is it the client's turn before those of the second connection");
 }
 
 #[test]
 fn who_greets_too_early_or_is_reached_too_late_changes_nothing() {
     let mut plain = session(LENIENT, &["220-mx\r\n"]);
     plain.greeted();
-    assert_eq!(plain.client_room(), 0, "the plaintext server has not greeted in full");
+    assert!(!plain.awaits_command(), "the plaintext server has not greeted in full");
     let mut session = preparing(HOST_PORT, SIEVE.0, SIEVE.1);
     session.prepared(true);
     session.backend_says(b"\"SIEVE\" \"kept\"\r\nOK\r\n");

@@ -93,6 +93,10 @@ impl Session {
         let strict = self.strict();
         let line = match self.client_unit() {
             Unit::Whole(length) => self.client.take(length),
+            Unit::Partial(_) if self.client_ended => {
+                self.pass_through(Vec::new());
+                return true;
+            }
             Unit::Partial(_) => return false,
             Unit::TooLong if strict => {
                 self.say(Sentence::LineTooLong);

@@ -11,6 +11,8 @@ pub enum Order {
     ToClient(Vec<u8>),
     /// Send the server these bytes.
     ToServer(Vec<u8>),
+    /// Tell the server that the client will say no more. What it owes is still awaited.
+    EndToServer,
     /// Find out whether TLS can be had: key and certificate, and without `--respawn` the backend. Then call
     /// [`prepared`](super::Session::prepared).
     Prepare,

@@ -100,7 +100,7 @@ impl Session {
 
     /// The wrapper must end. The client hears the goodbye where it owes or is owed nothing.
     pub fn broken_off(&mut self) {
-        if self.phase == Phase::Command {
+        if self.awaits_command() {
             self.server_failed();
         }
     }

@@ -21,9 +21,7 @@ impl Relay<'_> {
             if self.client.is_lost() || self.client.is_broken() {
                 return Ok(Next::Close);
             }
-            if let Some(server) = &mut self.server {
-                server.flush();
-            }
+            self.flush_server();
             if self.client.flush() && (self.hear_server() || self.hear_client()) {
                 continue;
             }
@@ -36,6 +34,17 @@ impl Relay<'_> {
                     return Err(why);
                 }
             }
+        }
+    }
+
+    /// A server that has heard all is told so.
+    fn flush_server(&mut self) {
+        if let Some(server) = &mut self.server
+            && server.flush()
+            && self.client_left
+        {
+            let is_cut = self.config.tls.cut_is_error && matches!(self.client.ended(), Some(Heard::Cut));
+            if is_cut { server.cut() } else { server.shut() }
         }
     }
 

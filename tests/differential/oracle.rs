@@ -115,12 +115,12 @@ impl Oracle {
 
     /// All that the client has said is answered, and the session listens.
     pub(crate) fn awaits_client(&self) -> bool {
-        self.state == State::Watching && self.client.is_empty() && self.session.client_room() > 0
+        self.state == State::Watching && self.client.is_empty() && self.session.awaits_command()
     }
 
     /// It is this server's turn.
     pub(crate) fn awaits_server(&self, part: usize) -> bool {
-        self.state == State::Watching && part == self.part() && self.session.client_room() == 0
+        self.state == State::Watching && part == self.part() && !self.session.awaits_command()
     }
 
     /// Before TLS is 0, inside is 1.
@@ -149,7 +149,7 @@ impl Oracle {
             self.session.backend_failed();
         } else if server > 0 && !self.server[part].is_empty() {
             // It is nobody's turn, or the client's.
-            self.raced |= client > 0;
+            self.raced |= self.session.awaits_command();
             self.server_is_due = false;
             self.session.server_says(&take(&mut self.server[part], server));
         } else if client > 0 && !self.client.is_empty() {
@@ -188,7 +188,7 @@ impl Oracle {
             Order::Close(_) => self.state = State::Closed,
             Order::DropBackend => self.server[1].clear(),
             Order::Respawn => assert!(self.respawns),
-            Order::Note(_) => {}
+            Order::EndToServer | Order::Note(_) => {}
         }
     }
 }

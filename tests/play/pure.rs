@@ -250,6 +250,7 @@ impl<'a> Player<'a> {
             _ if matches!(self.state, State::Granted(_)) => panic!("{here} {order:?} behind the go-ahead"),
             Order::ToClient(bytes) => self.heard.client.extend(bytes),
             Order::ToServer(bytes) => self.heard.server.extend(bytes),
+            Order::EndToServer => {}
             Order::Prepare => self.prepare(),
             Order::DropBackend => self.backend.clear(),
             Order::Upgrade(surplus) => {

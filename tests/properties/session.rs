@@ -260,6 +260,7 @@ struct Player<'a> {
     stage: usize,
     tries: usize,
     closed: bool,
+    client_left: bool,
     played: Played,
 }
 
@@ -326,6 +327,7 @@ impl<'a> Player<'a> {
             stage: 0,
             tries: 0,
             closed: false,
+            client_left: false,
             played: Played::default(),
         };
         if !script.rules.implicit {
@@ -354,7 +356,7 @@ impl<'a> Player<'a> {
         let rooms = [self.session.server_room(), self.session.backend_room(), self.session.client_room()];
         assert!(rooms.iter().all(|room| *room <= MAX_BYTES), "{rooms:?}");
         let [server, backend, client] = rooms;
-        if client > 0 && self.script.in_turn() {
+        if self.session.awaits_command() && self.script.in_turn() {
             self.server.clear();
         }
         if server > 0 && !self.server.is_empty() {
@@ -386,7 +388,7 @@ impl<'a> Player<'a> {
             self.session.backend_failed();
         } else if std::mem::replace(&mut self.closed, true) {
             return false;
-        } else if self.script.client_closes {
+        } else if self.script.client_closes && self.client.is_empty() && self.session.client_room() > 0 {
             self.session.client_closed();
         } else {
             self.session.server_closed();
@@ -404,6 +406,7 @@ impl<'a> Player<'a> {
                 return true;
             }
             Order::ToServer(bytes) => {
+                assert!(!self.client_left, "nothing goes to the server behind its end");
                 heard.server.extend(bytes);
                 if self.script.in_turn() {
                     self.server.clear();
@@ -424,6 +427,7 @@ impl<'a> Player<'a> {
             Order::Upgrade(surplus) => self.upgrade(surplus.into_bytes()),
             Order::Respawn => self.begin_server(1),
             Order::PassThrough { to_server, to_client } => {
+                assert!(!self.client_left || to_server.is_empty(), "nothing goes to the server behind its end");
                 heard.client.extend(to_client);
                 heard.server_passed = Some([&to_server, self.client.rest()].concat());
                 return false;
@@ -432,6 +436,7 @@ impl<'a> Player<'a> {
                 self.played.outcome = Some(outcome);
                 return false;
             }
+            Order::EndToServer => self.client_left = true,
             Order::ToClient(_) | Order::ToServer(_) | Order::Note(_) => {}
         }
         true
@@ -492,6 +497,7 @@ fn name(order: &Order) -> &'static str {
         Order::Respawn => "respawn",
         Order::PassThrough { .. } => "pass through",
         Order::Close(_) => "close",
+        Order::EndToServer => "end to the server",
         Order::ToClient(_) | Order::ToServer(_) | Order::Note(_) => "",
     }
 }
