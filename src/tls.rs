@@ -24,13 +24,13 @@ pub use backend::{Trust, pin_of};
 pub use client::Welcome;
 pub use facts::Facts;
 pub use guest::{ClientAuth, Guest, MAX_AUTHORITY_NAMES};
-pub use identity::{Identity, may_be_signed};
+pub use identity::{Identity, MAX_CHAIN, Misfit, may_be_signed};
 pub use leg::{Heard, Leg, is_no_tls};
 pub use pin::Pin;
 pub use reason::{about_certificate, alert};
 pub use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 pub use shown::Shown;
-pub use x509::{DistinguishedNames, Validity};
+pub use x509::{Container, DistinguishedNames, Validity, container};
 
 /// The lowest TLS version allowed (`--tls-min`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -68,6 +68,11 @@ fn provider() -> Arc<CryptoProvider> {
 fn hybrid_provider() -> Arc<CryptoProvider> {
     use aws_lc_rs::kx_group::{SECP256R1MLKEM768, X25519MLKEM768};
     Arc::new(CryptoProvider { kx_groups: vec![X25519MLKEM768, SECP256R1MLKEM768], ..aws_lc_rs::default_provider() })
+}
+
+/// Whether this is one certificate, with a key in it.
+pub fn is_certificate(der: &[u8]) -> bool {
+    x509::PublicKey::of(der).is_some()
 }
 
 /// Whether this certificate can be a trust anchor.

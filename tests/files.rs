@@ -5,15 +5,18 @@
 mod support;
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use rcgen::PKCS_RSA_SHA256;
 use starttls_wrapper::keys::MAX_FILE;
 use support::backend::Backend;
-use support::certificates::{Site, keep};
-use support::program::program;
+use support::certificates::{Dir, Site, keep};
+use support::der::version_1;
+use support::program::{path_of, program};
+use support::servers::{GREETER, tcpserver};
 use support::tls::Client;
 use support::wrapper::{NOT_AVAILABLE, Wrapper};
 
@@ -86,10 +89,22 @@ fn what_is_no_file_is_refused_at_once() {
             offers_nothing(&site, variable, path, &line);
         }
     }
+    for option in ["-r", "--implicit"] {
+        assert_eq!(Wrapper::respawn(&site).env("KEYFILE", &fifo).option(option).start().end().status, 96);
+    }
     let line = format!("unable to open trust anchors {}: it is a named pipe, not a file", fifo.display());
     is_not_available(&|| Wrapper::respawn(&site).option("-Y").env("CAFILE", &fifo), &line);
     let backend = Backend::new();
     is_not_available(&|| Wrapper::backend(&site, backend.port()).option("--backend-ca").option(&fifo), &line);
+    let by_system = || Wrapper::bare(&["localhost", &backend.port().to_string()]).site(&site);
+    is_not_available(&|| by_system().env("SSL_CERT_FILE", &fifo), &line);
+    let hashed = Dir::new();
+    symlink(&fifo, hashed.file("2e5ac55d.0")).unwrap();
+    is_not_available(&|| Wrapper::respawn(&site).option("-Y").env("CADIR", hashed.path()), "it is a named pipe");
+    for own in [[&site.cert(), &fifo], [&fifo, &site.key()]] {
+        let wrapper = || Wrapper::backend(&site, backend.port()).option("--backend-cert").option(own[0]);
+        is_not_available(&|| wrapper().option("--backend-key").option(own[1]), "it is a named pipe");
+    }
 }
 
 #[test]
@@ -109,37 +124,73 @@ fn a_file_may_be_as_long_as_the_limit_and_no_longer() {
     }
 }
 
+/// The ways in which two blocks, or more, come to be in one file; all are there.
+fn quirks(text: &str) -> Vec<(&'static str, String)> {
+    let glued = text.replace("-----\n-----", "----------");
+    let words = "subject=CN = a\nBag Attributes\n    friendlyName: a -- b\n# the end: BEGIN of nothing\n";
+    let others = "-----BEGIN X509 CRL-----\nAAEC\n-----END X509 CRL-----\n-----BEGIN DH PARAMETERS-----\nMAYCAQcCAQU=\n-----END DH PARAMETERS-----\n";
+    vec![
+        ("glued together", glued),
+        ("without a last newline", text.trim_end().into()),
+        ("behind a byte order mark", format!("\u{feff}{text}")),
+        ("with one before each", text.replace("-----BEGIN", "\u{feff}-----BEGIN")),
+        ("in lines of Windows", text.replace('\n', "\r\n")),
+        ("in lines of an old Mac", text.replace('\n', "\r")),
+        ("with blanks behind the lines", text.replace('\n', " \t\n")),
+        ("indented", text.replace('\n', "\n    ")),
+        (
+            "in one line each",
+            text.replace("-----\n", "----- ").replace('\n', " ").replace("----- -----", "-----\n-----"),
+        ),
+        ("between words", format!("{words}{}{words}", text.replace("-----BEGIN", &format!("{words}-----BEGIN")))),
+        ("between blocks of other kinds", format!("{others}{text}{others}")),
+        ("twice", format!("{text}{text}")),
+        ("under the old name", text.replace(" CERTIFICATE-", " X509 CERTIFICATE-")),
+    ]
+}
+
 #[test]
-fn blocks_are_read_however_they_stand() {
+fn a_chain_is_read_however_it_stands() {
     let site = Site::chained();
-    let (key, chain) = (fs::read_to_string(site.key()).unwrap(), fs::read_to_string(site.cert()).unwrap());
-    let glued = |text: &str| text.replace("-----\n-----BEGIN", "----------BEGIN");
-    let both = site.dir.file("both.pem");
-    for text in [
-        glued(&format!("{}{key}", chain.trim_end())),
-        format!("\u{feff}{key}{chain}"),
-        format!("the key:\n{key}the chain:\n{chain}that is all"),
-        format!("{key}{chain}").replace('\n', "\r\n"),
-        format!("{key}{chain}").replace('\n', "\r"),
-        format!("{key}{chain}").replace('\n', "  \n\t"),
-        format!("{key}{chain}").replace("CERTIFICATE", "X509 CERTIFICATE"),
-    ] {
-        fs::write(&both, &text).unwrap();
-        keep(&both);
-        serves(&site, &both, &both);
+    for (how, text) in quirks(&fs::read_to_string(site.cert()).unwrap()) {
+        println!("{how}");
+        fs::write(site.cert(), text).unwrap();
+        let mut session = Wrapper::respawn(&site).start();
+        let _plaintext_server = session.opening();
+        session.starttls(&Client::new(&site));
+        assert_eq!(session.client.tls().peer_certificates().unwrap().len(), 2, "{how}");
+    }
+}
+
+#[test]
+fn a_key_is_read_however_it_stands() {
+    for (site, form) in [(Site::new(), &["ec"][..]), (Site::with_key(&PKCS_RSA_SHA256), &["rsa", "-traditional"])] {
+        for key in [site.key(), site.key_by_openssl(form)] {
+            for (how, text) in quirks(&fs::read_to_string(key).unwrap()) {
+                println!("{how}");
+                fs::write(site.key(), text).unwrap();
+                serves(&site, &site.key(), &site.cert());
+            }
+        }
     }
 }
 
 #[test]
 fn anchors_are_read_however_they_stand() {
-    let (site, other) = (Site::new(), Site::new());
-    let glued = site.dir.file("anchors.pem");
-    let anchor = |site: &Site| fs::read_to_string(site.ca()).unwrap();
-    fs::write(&glued, format!("{}{}", fs::read_to_string(other.cert()).unwrap().trim_end(), anchor(&site))).unwrap();
-    let mut session = Wrapper::respawn(&site).option("-y").env("CAFILE", &glued).start();
-    let _plaintext_server = session.opening();
-    session.starttls(&Client::new(&site).showing(&site));
-    session.fresh_server();
+    let (site, good, other) = (Site::new(), Site::new(), Site::chained());
+    let text = fs::read_to_string(other.cert()).unwrap() + &fs::read_to_string(site.ca()).unwrap();
+    for (how, text) in quirks(&text) {
+        println!("{how}");
+        fs::write(site.ca(), text).unwrap();
+        let mut session = Wrapper::respawn(&site).option("-y").env("CAFILE", site.ca()).start();
+        let _plaintext_server = session.opening();
+        session.starttls(&Client::new(&site).showing(&good));
+        session.fresh_server();
+        let backend = Backend::new();
+        let mut session = Wrapper::backend(&site, backend.port()).start();
+        let _plaintext_server = session.opening();
+        session.starttls_to(&backend, &good);
+    }
 }
 
 #[test]
@@ -154,6 +205,8 @@ fn what_cannot_be_read_is_refused_by_its_line_and_not_left_out() {
         (chain.replacen("-----END CERTIFICATE-----\n", "", 1), 1, "the block has no end"),
         (format!("{}{}", &chain[..second], &chain[second + 1..]), first + 1, "a marker is damaged"),
         (chain.replace("MII", "M*I"), 1, "the block cannot be read: its base64 is damaged"),
+        (chain.replacen("MII", "AII", 1), 1, "it is no certificate"),
+        (chain.replace("CERTIFICATE", "CERTFICATE"), 1, "CERTFICATE is no block of a known kind"),
         (chain.replace("CERTIFICATE", "TRUSTED CERTIFICATE"), 1, "a TRUSTED CERTIFICATE of OpenSSL's own form"),
         (chain.replace("CERTIFICATE", "PKCS7"), 1, "PKCS#7: write it as CERTIFICATE, by openssl pkcs7 -print_certs"),
     ] {
@@ -161,6 +214,9 @@ fn what_cannot_be_read_is_refused_by_its_line_and_not_left_out() {
         let line = format!("unable to read certificate {}: line {line}: {why}", file.display());
         is_not_available(&|| Wrapper::respawn(&site).env("CERTFILE", &file), &line);
         let line = line.replace("certificate ", "trust anchors ");
+        let backend = Backend::new();
+        let by_backend = || Wrapper::backend(&site, backend.port()).option("--backend-ca").option(&file);
+        is_not_available(&by_backend, line.split(" of OpenSSL").next().unwrap());
         let authorities = || Wrapper::respawn(&site).option("-Y").env("CAFILE", &file);
         is_not_available(&authorities, line.split(" of OpenSSL").next().unwrap());
     }
@@ -169,6 +225,27 @@ fn what_cannot_be_read_is_refused_by_its_line_and_not_left_out() {
         &|| Wrapper::respawn(&site).env("CERTFILE", &file),
         &format!("unable to read certificate {}: it is UTF-16: save it as plain text", file.display()),
     );
+    let key = fs::read_to_string(site.key()).unwrap();
+    let next = key.lines().count() + 1;
+    for (text, why) in [
+        (format!("{key}{}", &key[..key.len() / 2]), format!("line {next}: the block has no end")),
+        (
+            format!("{key}{}", key.replace("-----BEGIN PRIVATE KEY-----\n", "")),
+            format!("line {}: a marker", 2 * next - 3),
+        ),
+        (
+            format!("{key}{}", key.replace("PRIVATE KEY", "PRIVATE-KEY")),
+            format!("line {next}: PRIVATE-KEY is no block"),
+        ),
+        (format!("{key}{}", key.replace("MI", "M*")), format!("line {next}: the block cannot be read")),
+        (
+            format!("{key}-----BEGIN PRIVATE KEY-----\nAAEC\n-----END PRIVATE KEY-----\n"),
+            format!("line {next}: it is damaged"),
+        ),
+    ] {
+        fs::write(&file, text).unwrap();
+        is_not_available(&|| Wrapper::respawn(&site).env("KEYFILE", &file), &why);
+    }
 }
 
 #[test]
@@ -181,6 +258,7 @@ fn an_encrypted_key_is_called_so() {
         &["pkcs8", "-topk8", "-in", key, "-passout", "pass:x"],
         &["pkcs8", "-topk8", "-in", key, "-passout", "pass:x", "-outform", "DER"],
         &["pkcs8", "-topk8", "-v1", "PBE-SHA1-3DES", "-in", key, "-passout", "pass:x"],
+        &["pkcs8", "-topk8", "-v1", "PBE-SHA1-3DES", "-in", key, "-passout", "pass:x", "-outform", "DER"],
     ] {
         let file = openssl(&site, "encrypted", arguments);
         let line = format!("unable to use key {}: it is encrypted: write it without a passphrase", file.display());
@@ -192,23 +270,51 @@ fn an_encrypted_key_is_called_so() {
 fn a_kind_of_key_that_is_not_supported_is_named() {
     let site = Site::new();
     for (arguments, kind) in [
-        (&["genpkey", "-algorithm", "ED448"][..], "Ed448"),
-        (&["genpkey", "-algorithm", "X25519"], "X25519, which signs nothing,"),
-        (&["genpkey", "-algorithm", "RSA-PSS", "-pkeyopt", "rsa_keygen_bits:2048"], "a key for RSA-PSS alone"),
-        (&["genpkey", "-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:1024"], "RSA below 2048 bits"),
-        (&["genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:secp256k1"], "the curve secp256k1"),
-        (&["ecparam", "-name", "secp256k1", "-genkey", "-noout"], "the curve secp256k1"),
-        (&["ecparam", "-name", "secp224r1", "-genkey", "-noout"], "the curve P-224"),
-        (&["ecparam", "-name", "brainpoolP256r1", "-genkey"], "a Brainpool curve"),
+        (&["genpkey", "-algorithm", "ED448"][..], "line 1: an Ed448 key"),
+        (&["genpkey", "-algorithm", "X25519"], "line 1: an X25519 key (it signs nothing)"),
+        (&["genpkey", "-algorithm", "RSA-PSS", "-pkeyopt", "rsa_keygen_bits:2048"], "line 1: an RSA-PSS key"),
+        (&["genpkey", "-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:1024"], "line 1: an RSA key of 1024 bits"),
+        (&["genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:secp256k1"], "line 1: an EC key on secp256k1"),
+        (&["ecparam", "-name", "secp256k1", "-genkey", "-noout"], "line 1: an EC key on secp256k1"),
+        (&["ecparam", "-name", "secp224r1", "-genkey", "-noout"], "line 1: an EC key on P-224"),
+        (&["ecparam", "-name", "brainpoolP256r1", "-genkey"], "line 4: an EC key on brainpoolP256r1"),
+        (&["ecparam", "-name", "sect233k1", "-genkey", "-noout"], "line 1: an EC key on the curve 1.3.132.0.26"),
+        (
+            &["ecparam", "-name", "secp256k1", "-genkey", "-noout", "-param_enc", "explicit"],
+            "line 1: an EC key that has parameters in place of its curve's name (openssl ec -param_enc named_curve)",
+        ),
     ] {
         let file = openssl(&site, "unsupported", arguments);
         let line = format!("unable to use key {}: {kind} is not supported: take ", file.display());
         is_not_available(&|| Wrapper::respawn(&site).env("KEYFILE", &file), &line);
     }
-    let file = site.dir.file("openssh");
-    fs::write(&file, "-----BEGIN OPENSSH PRIVATE KEY-----\nAAEC\n-----END OPENSSH PRIVATE KEY-----\n").unwrap();
-    let line = format!("unable to use key {}: line 1: OPENSSH PRIVATE KEY is no form that TLS knows", file.display());
-    is_not_available(&|| Wrapper::respawn(&site).env("KEYFILE", &file), &line);
+    for label in ["OPENSSH", "TSS2", "DSA"] {
+        let file = site.dir.file("other");
+        fs::write(&file, format!("-----BEGIN {label} PRIVATE KEY-----\nAAEC\n-----END {label} PRIVATE KEY-----\n"))
+            .unwrap();
+        let line =
+            format!("unable to use key {}: line 1: {label} PRIVATE KEY is no form that TLS knows", file.display());
+        is_not_available(&|| Wrapper::respawn(&site).env("KEYFILE", &file), &line);
+    }
+}
+
+#[test]
+fn a_container_is_not_taken_for_what_is_in_it() {
+    let site = Site::new();
+    let (key, cert) = (site.key(), site.cert());
+    let (key, cert) = (key.to_str().unwrap(), cert.to_str().unwrap());
+    let twelve = openssl(&site, "12", &["pkcs12", "-export", "-inkey", key, "-in", cert, "-passout", "pass:"]);
+    let seven = openssl(&site, "7", &["crl2pkcs7", "-nocrl", "-certfile", cert, "-outform", "DER"]);
+    let two = site.dir.file("two.der");
+    fs::write(&two, [&site.certificate[..], &site.certificate].concat()).unwrap();
+    for (variable, file, why) in [
+        ("KEYFILE", &twelve, "PKCS#12: write it as PEM, by openssl pkcs12 -nodes"),
+        ("CERTFILE", &twelve, "PKCS#12: write it as PEM, by openssl pkcs12 -nodes"),
+        ("CERTFILE", &seven, "PKCS#7: write it as CERTIFICATE, by openssl pkcs7 -print_certs"),
+        ("CERTFILE", &two, "no certificate in it, neither PEM nor DER"),
+    ] {
+        is_not_available(&|| Wrapper::respawn(&site).env(variable, file), why);
+    }
 }
 
 #[test]
@@ -254,4 +360,55 @@ fn names_that_nobody_asks_for_are_not_opened() {
     let log = session.end().log;
     let line = format!("warning: unable to open key {}: it is a named pipe, not a file", fifo.display());
     assert!(log.contains(&line), "the default identity is shown, and why: {log}");
+}
+
+#[test]
+fn a_key_and_a_chain_that_do_not_fit_are_told_how() {
+    let (site, chained, rsa) = (Site::new(), Site::chained(), Site::with_key(&PKCS_RSA_SHA256));
+    let text = |path: PathBuf| fs::read_to_string(path).unwrap();
+    let file = site.dir.file("file.pem");
+    let with = |key: &Path, chain: &Path| Wrapper::respawn(&site).env("KEYFILE", key).env("CERTFILE", chain);
+
+    let chain = text(chained.cert());
+    let (leaf, above) = chain.split_at(chain.rfind("-----BEGIN").unwrap());
+    fs::write(&file, format!("{above}{leaf}")).unwrap();
+    let line = above.lines().count() + 1;
+    let why =
+        format!("unable to use certificate {}: line {line}: the key's own certificate stands behind", file.display());
+    is_not_available(&|| with(&chained.key(), &file), &why);
+    is_not_available(&|| with(&site.key(), &chained.cert()), "it does not belong to the certificate");
+
+    let key = text(site.key());
+    fs::write(&file, key.clone() + &text(rsa.key())).unwrap();
+    keep(&file);
+    let line = key.lines().count() + 1;
+    let why = format!("unable to use key {}: line {line}: there is no certificate for it", file.display());
+    is_not_available(&|| with(&file, &site.cert()), &why);
+    // The same key in two forms is one.
+    fs::write(&file, key + &text(site.key_by_openssl(&["ec"]))).unwrap();
+    serves(&site, &file, &site.cert());
+}
+
+/// Who judges a certificate is the client. None could verify these, and openssl is not asked to.
+#[test]
+fn a_certificate_is_served_whatever_is_in_it() {
+    let (site, odd) = (Site::new(), Site::new());
+    let file = site.dir.file("v1.der");
+    fs::write(&file, version_1(&odd.certificate)).unwrap();
+    let small = openssl(&site, "small.pem", &["ec", "-in", site.key().to_str().unwrap(), "-conv_form", "compressed"]);
+    let of_small = ["req", "-x509", "-key", small.to_str().unwrap(), "-subj", "/CN=a"];
+    let of_small = openssl(&site, "small.crt", &of_small);
+    for (key, certificate) in [(odd.key(), &file), (site.key(), &of_small), (small, &of_small)] {
+        let wrapper = || Wrapper::respawn(&site).env("KEYFILE", &key).env("CERTFILE", certificate);
+        let check = wrapper().option("--check").command(&[], &["/bin/false"]).output().unwrap();
+        assert!(String::from_utf8(check.stdout).unwrap().contains("\nok: key /"), "{certificate:?}");
+        let server = tcpserver(&wrapper(), &[&path_of("python3"), "-ISc", GREETER, "smtp"]);
+        for version in ["-tls1_2", "-tls1_3"] {
+            let mut command = program("openssl");
+            command.args(["s_client", "-starttls", "smtp", version, "-connect", &format!("127.0.0.1:{}", server.port)]);
+            let output = command.stdin(Stdio::null()).output().unwrap();
+            let text = String::from_utf8_lossy(&output.stdout).into_owned();
+            assert!(text.contains("Cipher is ") && !text.contains("Cipher is (NONE)"), "{certificate:?}: {text}");
+        }
+    }
 }

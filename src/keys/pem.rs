@@ -5,7 +5,8 @@
 //! No block is passed over because its form is unexpected; whoever cannot be read is named by its line.
 
 use memchr::memmem;
-use rustls_pemfile::{Item, read_one_from_slice};
+pub(super) use rustls_pemfile::Item;
+use rustls_pemfile::read_one_from_slice;
 
 /// What is between two markers.
 pub(super) struct Block<'a> {
@@ -26,7 +27,7 @@ pub(super) struct Damaged {
 /// All blocks; none if this is no PEM.
 pub(super) fn blocks(bytes: &[u8]) -> Result<Vec<Block<'_>>, Damaged> {
     let mut blocks = Vec::new();
-    let mut rest = bytes;
+    let (mut rest, mut line, mut counted) = (bytes, 1, 0);
     loop {
         let (between, block) = rest.split_at(memmem::find(rest, BEGIN).unwrap_or(rest.len()));
         let begin = bytes.len() - block.len();
@@ -41,15 +42,23 @@ pub(super) fn blocks(bytes: &[u8]) -> Result<Vec<Block<'_>>, Damaged> {
         if memmem::find(body, DASHES).is_some() {
             return Err(damaged(bytes, begin, "the block has no end"));
         }
-        blocks.push(Block { label, line: line_of(bytes, begin), body });
+        line += line_ends(bytes, counted, begin);
+        counted = begin;
+        blocks.push(Block { label, line, body });
         rest = tail.get(end.len()..).unwrap_or_default();
     }
+}
+
+/// Whether this is PEM as some shells write it.
+pub(super) fn is_utf16(bytes: &[u8]) -> bool {
+    // In either order of the bytes.
+    matches!(bytes, [0xff, 0xfe, ..] | [0xfe, 0xff, ..]) || memmem::find(bytes, b"-\0B\0E\0G\0I\0N").is_some()
 }
 
 impl Block<'_> {
     /// Whether it is encrypted in the old way: by headers before the base64 (RFC 1421 section 4.6.1.1).
     pub(super) fn is_encrypted(&self) -> bool {
-        memmem::find(self.body, b"ENCRYPTED").is_some()
+        memmem::find(self.parts().0, b"ENCRYPTED").is_some()
     }
 
     /// What is in it, under a label that rustls-pemfile knows.
@@ -62,14 +71,19 @@ impl Block<'_> {
         }
     }
 
-    /// The base64 without anything between, and without headers before it.
+    /// The base64 without anything between.
     fn base64(&self) -> Vec<u8> {
-        let headers = memchr::memchr(b':', self.body).and_then(|_| {
-            let ends = [&b"\n\n"[..], b"\n\r\n", b"\r\r"].map(|end| memmem::find(self.body, end));
-            ends.into_iter().flatten().min()
-        });
-        let body = self.body.get(headers.unwrap_or_default()..).unwrap_or_default();
-        body.iter().copied().filter(|byte| !byte.is_ascii_whitespace()).collect()
+        self.parts().1.iter().copied().filter(|byte| !byte.is_ascii_whitespace()).collect()
+    }
+
+    /// Headers, if there are any, and what comes behind them: an empty line is between (RFC 1421 section 4.4).
+    fn parts(&self) -> (&[u8], &[u8]) {
+        let body = self.body.trim_ascii_start();
+        if memchr::memchr(b':', body).is_none() {
+            return (&[], body);
+        }
+        let ends = [&b"\n\n"[..], b"\n\r\n", b"\r\r"].map(|end| memmem::find(body, end));
+        ends.into_iter().flatten().min().and_then(|end| body.split_at_checked(end)).unwrap_or((body, body))
     }
 }
 
@@ -81,35 +95,33 @@ fn label(block: &[u8]) -> Option<(&str, &[u8])> {
     Some((str::from_utf8(label).ok().filter(|_| plain)?, rest.get(DASHES.len()..)?))
 }
 
-/// Between blocks anything may stand but what was meant to be a marker: a word processor's dashes, a block's lost half.
+/// Between blocks anything may stand but what was meant to be a marker: a block's lost half, one that has lost a dash,
+/// or whose dashes a word processor has joined.
 fn check_between(text: &[u8]) -> Result<(), usize> {
-    for word in [&b"BEGIN "[..], b"END "] {
-        for at in memmem::find_iter(text, word) {
-            let line = text.get(at..).unwrap_or_default();
-            let line = line.split(|byte| matches!(byte, b'\r' | b'\n')).next().unwrap_or_default();
-            if [&b"CERTIFICATE"[..], b"PRIVATE KEY"].iter().any(|label| memmem::find(line, label).is_some()) {
-                return Err(at);
-            }
-        }
-    }
-    Ok(())
+    let lower = text.to_ascii_lowercase();
+    let is_marker = |at: &usize| {
+        let before = lower.get(..*at).unwrap_or_default().trim_ascii_end();
+        before.ends_with(b"--") || JOINED_DASHES.iter().any(|dash| before.ends_with(dash.as_bytes()))
+    };
+    let mut markers = [&b"begin "[..], b"end "].into_iter().flat_map(|word| memmem::find_iter(&lower, word));
+    markers.find(is_marker).map_or(Ok(()), Err)
 }
 
 fn damaged(bytes: &[u8], at: usize, why: &'static str) -> Damaged {
-    Damaged { line: line_of(bytes, at), why }
+    Damaged { line: 1 + line_ends(bytes, 0, at), why }
 }
 
-/// The number of the line in which this byte stands.
-fn line_of(bytes: &[u8], at: usize) -> usize {
-    let before = bytes.get(..at).unwrap_or_default();
-    let lone = |pair: &[u8]| matches!(pair, [b'\r', next] if *next != b'\n');
-    let ends = memchr::memchr_iter(b'\n', before).count() + before.windows(2).filter(|pair| lone(pair)).count();
-    1 + ends + usize::from(before.last() == Some(&b'\r'))
+/// How many lines end here, in LF, CRLF or CR.
+fn line_ends(bytes: &[u8], from: usize, to: usize) -> usize {
+    let part = bytes.get(from..to).unwrap_or_default();
+    let lone = |at: &usize| bytes.get(from + at + 1) != Some(&b'\n');
+    memchr::memchr_iter(b'\n', part).count() + memchr::memchr_iter(b'\r', part).filter(lone).count()
 }
 
 const BEGIN: &[u8] = b"-----BEGIN ";
 const END: &[u8] = b"-----END ";
 const DASHES: &[u8] = b"-----";
+const JOINED_DASHES: &[&str] = &["\u{2010}", "\u{2011}", "\u{2012}", "\u{2013}", "\u{2014}", "\u{2015}", "\u{2212}"];
 
 #[cfg(test)]
 mod tests {
@@ -140,6 +152,8 @@ mod tests {
         ] {
             assert_eq!(found(&text), both(lines), "{text:?}");
         }
+        let words = "# END of it -- the end-entity CERTIFICATE\n# BEGIN CERTIFICATE of the mail server\n";
+        assert_eq!(found(&format!("{words}{one}{words}{other}{words}")), both([3, 9]));
         assert_eq!(found("no PEM, \u{0} at all"), Ok(vec![]));
     }
 
@@ -167,6 +181,8 @@ mod tests {
             (format!("{one}----BEGIN CERTIFICATE-----\nAAEC\n-----END CERTIFICATE-----\n"), 5, "a marker is damaged"),
             (format!("{one}\u{2013}BEGIN CERTIFICATE\u{2013}\nAAEC\n"), 5, "a marker is damaged"),
             (format!("AAEC\n-----END CERTIFICATE-----\n{one}"), 2, "a marker is damaged"),
+            (format!("{one}{}", one.replace("-----", "----")), 5, "a marker is damaged"),
+            (format!("{one}{}", one.to_lowercase()), 5, "a marker is damaged"),
         ] {
             assert_eq!(found(&text), Err(Damaged { line, why }), "{text:?}");
         }

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use rustls::SignatureScheme;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::server::ParsedCertificate;
 use rustls::sign::SigningKey;
 
+use super::x509::{self, PublicKey};
 use crate::window::Peer;
 
 /// The keys of one server name, or of the client this program is to a backend, each with the chain that vouches for
@@ -23,25 +23,49 @@ struct Pair {
     key: Arc<dyn SigningKey>,
 }
 
+/// Why keys and certificates cannot serve together. Each is told by its place among those that were given.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Misfit {
+    /// A key that cannot be used: what it is, unless it is damaged.
+    Key(usize, Option<String>),
+    /// No certificate belongs to any of the keys.
+    Foreign,
+    /// The certificate of a key, behind others that belong to none.
+    Behind(usize),
+    /// A key without a certificate.
+    Alone(usize),
+    /// A chain of so many bytes.
+    TooLong(usize),
+}
+
 impl Identity {
-    /// Finds the chain of each key. A chain begins with its key's certificate and ends before the next key's.
+    /// Finds the chain of each key. A chain begins with its key's certificate and ends before the next key's. Who judges
+    /// a certificate is the peer: it is not looked at but for its key.
     ///
     /// # Errors
-    /// A reason, to be put behind the file's name.
-    pub fn new(chain: Vec<CertificateDer<'static>>, keys: Vec<PrivateKeyDer<'static>>) -> Result<Self, String> {
-        let provider = super::provider();
-        let load = |key| provider.key_provider.load_private_key(key).map_err(|why| why.to_string());
-        let keys: Vec<_> = keys.into_iter().map(load).collect::<Result<_, _>>()?;
+    /// What is wrong with them.
+    pub fn new(chain: &[CertificateDer<'static>], keys: &[PrivateKeyDer<'static>]) -> Result<Self, Misfit> {
+        let keys = load(keys)?;
         let mut pairs: Vec<Pair> = Vec::new();
-        for certificate in chain {
-            let is_new = |key: &&Arc<dyn SigningKey>| !pairs.iter().any(|pair| Arc::ptr_eq(&pair.key, key));
-            match keys.iter().filter(|key| belongs(&certificate, key)).find(is_new) {
-                Some(key) => pairs.push(Pair { chain: vec![certificate], key: Arc::clone(key) }),
-                None => pairs.last_mut().ok_or_else(foreign)?.chain.push(certificate),
+        for (place, certificate) in chain.iter().enumerate() {
+            let is_new = |key: &&Key| !pairs.iter().any(|pair| Arc::ptr_eq(&pair.key, &key.key));
+            match (keys.iter().filter(|key| key.owns(certificate)).find(is_new), pairs.last_mut()) {
+                (Some(_), None) if place > 0 => return Err(Misfit::Behind(place)),
+                (Some(key), _) => pairs.push(Pair { chain: vec![certificate.clone()], key: Arc::clone(&key.key) }),
+                (None, Some(pair)) if pair.chain.contains(certificate) => {}
+                (None, Some(pair)) => pair.chain.push(certificate.clone()),
+                (None, None) => {}
             }
         }
-        if pairs.is_empty() || pairs.len() < keys.len() {
-            return Err(foreign());
+        if pairs.is_empty() {
+            return Err(Misfit::Foreign);
+        }
+        let alone = keys.iter().find(|key| !pairs.iter().any(|pair| Arc::ptr_eq(&pair.key, &key.key)));
+        if let Some(key) = alone {
+            return Err(Misfit::Alone(key.place));
+        }
+        if let Some(length) = pairs.iter().map(Pair::length).find(|length| *length > MAX_CHAIN) {
+            return Err(Misfit::TooLong(length));
         }
         pairs.sort_by_key(Pair::rank);
         Ok(Self { pairs })
@@ -76,6 +100,11 @@ impl Identity {
 }
 
 impl Pair {
+    /// What it is long in a Certificate message (RFC 8446 section 4.4.2).
+    fn length(&self) -> usize {
+        self.chain.iter().map(|certificate| certificate.len() + AROUND_A_CERTIFICATE).sum()
+    }
+
     fn schemes(&self) -> Vec<u16> {
         let can = |scheme: &SignatureScheme| self.key.choose_scheme(&[*scheme]).is_some();
         SCHEMES.iter().copied().filter(can).map(u16::from).collect()
@@ -86,13 +115,33 @@ impl Pair {
     }
 }
 
-fn belongs(certificate: &CertificateDer<'_>, key: &Arc<dyn SigningKey>) -> bool {
-    let Ok(certificate) = ParsedCertificate::try_from(certificate) else { return false };
-    key.public_key().is_some_and(|public| public == certificate.subject_public_key_info())
+/// A key that can be used, and its place among those that were given.
+struct Key {
+    place: usize,
+    key: Arc<dyn SigningKey>,
+    public: Vec<u8>,
 }
 
-fn foreign() -> String {
-    "it does not belong to the certificate".into()
+impl Key {
+    fn owns(&self, certificate: &CertificateDer<'_>) -> bool {
+        let own = PublicKey::read(&self.public);
+        PublicKey::of(certificate).is_some_and(|shown| own.is_some_and(|own| shown.is(&own)))
+    }
+}
+
+/// Each key once, though it be given twice.
+fn load(given: &[PrivateKeyDer<'static>]) -> Result<Vec<Key>, Misfit> {
+    let provider = super::provider();
+    let mut keys: Vec<Key> = Vec::new();
+    for (place, der) in given.iter().enumerate() {
+        let loaded = provider.key_provider.load_private_key(der.clone_key());
+        let key = loaded.map_err(|_| Misfit::Key(place, x509::unsupported_kind(der)))?;
+        let public = key.public_key().map(|public| public.to_vec()).unwrap_or_default();
+        if !keys.iter().any(|other| other.public == public) {
+            keys.push(Key { place, key, public });
+        }
+    }
+    Ok(keys)
 }
 
 /// Whether this is what TLS signs in a handshake on this leg, and nothing else: a session taken over by an attacker
@@ -130,6 +179,13 @@ fn is_server_key_exchange(message: &[u8]) -> bool {
     };
     point.len() == expected && usize::from(*length) == expected
 }
+
+/// The longest chain in bytes. The window has room for little more, and clients have: rustls for 65535 of a message,
+/// OpenSSL for 102400.
+pub const MAX_CHAIN: usize = 60 * 1024;
+
+/// Its length before it and that of its extensions behind it, of which there are none.
+const AROUND_A_CERTIFICATE: usize = 3 + 2;
 
 const NAMED_CURVE: u8 = 3;
 const SECP256R1: u16 = 0x0017;

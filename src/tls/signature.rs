@@ -9,7 +9,7 @@ use rustls::pki_types::{CertificateDer, SubjectPublicKeyInfoDer};
 use rustls::{CertificateError, DigitallySignedStruct, Error, PeerMisbehaved};
 
 use super::reason::{self, KEY_NOT_KNOWN};
-use super::x509::PublicKey;
+use super::x509::{PublicKey, RSA_LENGTHS};
 
 /// In TLS 1.2 the scheme tells the hash, and the key which curve (RFC 5246 section 7.4.1.4.1).
 pub(super) fn verify_tls12(
@@ -53,6 +53,3 @@ fn key_of<'a>(certificate: &'a CertificateDer<'_>) -> Result<PublicKey<'a>, Erro
         _ => Ok(key),
     }
 }
-
-/// The lengths of RSA keys whose signatures aws-lc-rs verifies, in bits.
-const RSA_LENGTHS: std::ops::RangeInclusive<u32> = 2048..=8192;

@@ -3,6 +3,7 @@
 //! webpki judges certificates, and takes none of version 1, with an extension it does not know, or with a serial number
 //! that is too long. What is here reads them all the same: whether one will do is the peer's affair, or a pin's.
 
+use std::ops::RangeInclusive;
 use std::time::SystemTime;
 
 use x509_cert::der::asn1::{AnyRef, BitStringRef, UintRef};
@@ -10,9 +11,12 @@ use x509_cert::der::{self, Decode, Reader, SliceReader};
 use x509_cert::time;
 
 mod dn;
+mod key;
 
 pub use dn::DistinguishedNames;
 pub(super) use dn::{alternative_names, hex};
+pub(super) use key::unsupported_kind;
+pub use key::{Container, container};
 
 /// When a certificate is valid.
 #[derive(Clone, Debug)]
@@ -81,10 +85,25 @@ impl<'a> PublicKey<'a> {
             return None;
         }
         let mut fields = SliceReader::new(AnyRef::from_der(self.bits).ok()?.value()).ok()?;
-        let modulus = fields.decode::<UintRef<'a>>().ok()?.as_bytes();
-        let unused = modulus.first()?.leading_zeros();
-        Some(u32::try_from(modulus.len()).ok()? * u8::BITS - unused)
+        Some(length_of(&fields.decode().ok()?))
     }
+
+    /// Whether both are one key, though this one has its point compressed (SEC 1 section 2.3.3).
+    pub(super) fn is(&self, other: &PublicKey<'_>) -> bool {
+        self.bits == other.bits || other.compressed().is_some_and(|bits| bits == self.bits)
+    }
+
+    fn compressed(&self) -> Option<Vec<u8>> {
+        let [UNCOMPRESSED, point @ ..] = self.bits else { return None };
+        let (x, y) = point.split_at(point.len() / 2);
+        Some([&[EVEN + (y.last()? & 1)], x].concat())
+    }
+}
+
+/// The length of a number in bits.
+fn length_of(number: &UintRef<'_>) -> u32 {
+    let bytes = number.as_bytes();
+    bytes.len() as u32 * u8::BITS - bytes.first().map_or(0, |first| first.leading_zeros())
 }
 
 /// The fields of a certificate that are read here, each in DER (RFC 5280 section 4.1).
@@ -117,6 +136,13 @@ impl<'a> Fields<'a> {
         })
     }
 }
+
+/// The lengths of RSA keys that aws-lc-rs signs with and verifies, in bits.
+pub(super) const RSA_LENGTHS: RangeInclusive<u32> = 2048..=8192;
+
+/// How a point begins, with both coordinates or with one of an even other.
+const UNCOMPRESSED: u8 = 4;
+const EVEN: u8 = 2;
 
 /// The object identifier of RSA keys in DER (RFC 8017 appendix A.1).
 const RSA_ENCRYPTION: &[u8] = &[0x06, 0x09, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01];
