@@ -107,7 +107,7 @@ impl Side {
         }
         let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
         let length = match rustix::io::retry_on_intr(|| recv(&self.input, &mut *buffer, flags)) {
-            Ok((_, seen)) => memchr::memchr(b'\n', buffer.get(..seen).unwrap_or_default()).map_or(seen, |end| end + 1),
+            Ok((_, seen)) => buffer.iter().take(seen).position(|byte| *byte == b'\n').map_or(seen, |end| end + 1),
             // A pipe shows nothing in advance.
             Err(Errno::NOTSOCK) => 1,
             Err(Errno::AGAIN) => 0,
