@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 
 use crate::client::Client;
 use crate::report::{Report, ms};
-use crate::stack::{Kit, Stack, in_few_words, is_installed};
+use crate::stack::{Kit, Stack, callgrind, in_few_words, is_installed};
 
 /// One start, one plaintext and one TLS session. False if one of them has become dearer.
 pub fn check(kit: &Kit, plain: &Client, tls: &Client, report: &mut Report) -> bool {
@@ -46,12 +46,6 @@ fn session(kit: &Kit, client: &Client) -> u64 {
     collected(kit)
 }
 
-/// valgrind's own words.
-pub fn callgrind(kit: &Kit) -> [String; 3] {
-    let log = format!("--log-file={}", kit.path("callgrind.%p").display());
-    ["--tool=callgrind".into(), "--callgrind-out-file=/dev/null".into(), log]
-}
-
 /// The sum of what all processes reported since the last time.
 fn collected(kit: &Kit) -> u64 {
     let mut sum = 0;
@@ -66,10 +60,6 @@ fn collected(kit: &Kit) -> u64 {
     }
     sum
 }
-
-/// How many descriptors the program may have under valgrind: it limits itself to 32 (MAX_DESCRIPTORS), which valgrind
-/// grants only if that is the limit already, and twelve are valgrind's own.
-pub const DESCRIPTORS: &str = "--nofile=44:44";
 
 /// Thousands of instructions, in a release build on x86-64. Whoever makes the program cheaper writes the new ones here.
 const BASELINE: [(&str, u64); 3] =

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::{account, instructions};
+use crate::account;
 
 /// One way to serve STARTTLS, or none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -121,7 +121,7 @@ impl Stack {
             Self::Implicit => command.arg(&kit.wrapper).arg("--implicit"),
             Self::Other => command.args(&kit.other).arg("--respawn"),
             Self::Counted => {
-                command.args(["prlimit", instructions::DESCRIPTORS, "valgrind"]).args(instructions::callgrind(kit));
+                command.args(["prlimit", DESCRIPTORS, "valgrind"]).args(callgrind(kit));
                 command.arg(&kit.wrapper).args(["--respawn", "-v", "0"])
             }
             Self::Backend => {
@@ -256,6 +256,12 @@ fn start_stunnel(kit: &Kit, before: Duration) -> Running {
     Running { address, child, before }
 }
 
+/// The words for valgrind that come before a program's own.
+pub fn callgrind(kit: &Kit) -> [String; 3] {
+    let log = format!("--log-file={}", kit.path("callgrind.%p").display());
+    ["--tool=callgrind".into(), "--callgrind-out-file=/dev/null".into(), log]
+}
+
 /// A super-server has a few variables where cargo has sixty, and each program that is started pays for each of them.
 pub fn in_few_words(command: &mut Command) -> &mut Command {
     command.env_clear().env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
@@ -274,3 +280,7 @@ pub fn is_installed(program: &str) -> bool {
 
 /// The program under test.
 const WRAPPER: &str = env!("CARGO_BIN_EXE_starttls-wrapper");
+
+/// How many descriptors the program may have under valgrind: it limits itself to 32 (MAX_DESCRIPTORS), which valgrind
+/// grants only if that is the limit already, and twelve are valgrind's own.
+const DESCRIPTORS: &str = "--nofile=44:44";

@@ -8,7 +8,7 @@ use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert, Se
 use rustls::sign::CertifiedKey;
 
 use super::guest::{Inspector, Verification};
-use super::leg::{Leg, OwnAlert};
+use super::leg::{Leg, NO_APPLICATION_PROTOCOL, OwnAlert};
 use super::{Lowest, remote};
 use crate::message::Error;
 use crate::window::{Ask, Chain, Peer, Window};
@@ -106,4 +106,3 @@ impl KeeperResolver {
 
 const MISSING_EXTENSION: u8 = 109;
 const UNRECOGNIZED_NAME: u8 = 112;
-pub(super) const NO_APPLICATION_PROTOCOL: u8 = 120;

@@ -6,7 +6,6 @@ use std::sync::{Arc, OnceLock};
 
 use rustls::{Connection, Error, InvalidMessage};
 
-use super::client::NO_APPLICATION_PROTOCOL;
 use super::facts::Facts;
 use super::guest::Verification;
 use super::shown::Shown;
@@ -173,6 +172,9 @@ impl Leg {
 
 /// The alert for a name that nobody here has, or for no ALPN, where rustls would say access_denied.
 pub(super) type OwnAlert = Arc<OnceLock<u8>>;
+
+/// The client should have named the protocol (RFC 7301 section 3.2).
+pub(super) const NO_APPLICATION_PROTOCOL: u8 = 120;
 
 /// The content type and the level of a fatal alert (RFC 8446 section 6).
 const ALERT: u8 = 21;
