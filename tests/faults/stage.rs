@@ -1,0 +1,176 @@
+//! The phases of a session, and how one comes there.
+
+use std::fs;
+use std::net::TcpStream;
+
+use crate::support::backend::Backend;
+use crate::support::certificates::Site;
+use crate::support::peer::Peer;
+use crate::support::program::path_of;
+use crate::support::wrapper::{GO_AHEAD, Session, Wrapper};
+use crate::support::{PATIENCE, proc, readable, tls};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// The server does not greet.
+    Greeting,
+    /// The client has said EHLO.
+    Opening,
+    /// The server does not end its reply.
+    Reply,
+    /// The backend is silent.
+    Reaching,
+    /// The client is silent behind the go-ahead.
+    Handshake,
+    /// A fresh prog serves.
+    Inside,
+    /// The backend serves.
+    InsideBackend,
+    /// Plaintext goes on.
+    Passing,
+    /// prog speaks to the client itself (`--ucspi-tls`).
+    Itself,
+    /// It has asked for TLS.
+    InsideItself,
+}
+
+/// Everything a phase needs to stay alive.
+pub(crate) struct Stage {
+    pub(crate) phase: Phase,
+    pub(crate) session: Session,
+    /// What stands between the wrapper and the backend.
+    pub(crate) backend: Option<(TcpStream, Option<Peer>)>,
+    pub(crate) port: u16,
+    _listener: Backend,
+}
+
+/// How everything is started.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Start {
+    /// The words before the wrapper.
+    pub(crate) before: &'static [&'static str],
+    /// prog ends neither by a signal that can be ignored nor at the end of its input.
+    pub(crate) stubborn: bool,
+}
+
+impl Stage {
+    pub(crate) fn reach(site: &Site, phase: Phase, start: Start) -> Self {
+        let listener = Backend::new();
+        let port = listener.port();
+        let wrapper = match phase {
+            Phase::Reaching | Phase::InsideBackend => Wrapper::backend(site, port),
+            Phase::Itself | Phase::InsideItself => Wrapper::bare(&[]).option("--ucspi-tls").site(site),
+            _ => Wrapper::respawn(site),
+        };
+        let session =
+            wrapper.behind(start.before).start_prog(&prog(phase, start.stubborn).each_ref().map(|word| &**word));
+        let mut stage = Self { phase, session, backend: None, port, _listener: listener };
+        if phase == Phase::Greeting {
+            let ignores = |server| !start.stubborn || proc::status(server, "SigIgn").ends_with("4003");
+            proc::until(|| stage.server().is_some_and(ignores) && stage.has_what_it_asked_for());
+            return stage;
+        }
+        let client = &mut stage.session.client;
+        client.hears("220 mx ESMTP\r\n");
+        client.says("EHLO laptop\r\n");
+        if matches!(phase, Phase::Itself | Phase::InsideItself) {
+            client.hears("250 mx\r\n");
+        } else {
+            client.hears("250-mx\r\n250 STARTTLS\r\n");
+        }
+        stage.go_on(site);
+        stage
+    }
+
+    fn go_on(&mut self, site: &Site) {
+        let Self { session, backend, _listener: listener, .. } = self;
+        match self.phase {
+            Phase::Greeting | Phase::Opening | Phase::Itself => {}
+            Phase::Reply => {
+                session.client.says("NOOP\r\n");
+                session.client.hears("250-half\r\n");
+            }
+            Phase::Passing => {
+                session.client.says("MAIL FROM:<>\r\n");
+                session.client.hears("250 mx\r\n");
+            }
+            Phase::Reaching => {
+                session.client.says("STARTTLS\r\n");
+                let stream = listener.accept();
+                assert!(readable(&stream, PATIENCE), "the wrapper says hello");
+                *backend = Some((stream, None));
+            }
+            Phase::Handshake => {
+                session.client.says("STARTTLS\r\n");
+                session.client.hears(GO_AHEAD);
+            }
+            Phase::Inside | Phase::InsideItself => {
+                session.starttls(&tls::Client::new(site));
+                session.client.says("EHLO laptop\r\n");
+                session.client.hears("250 mx\r\n");
+            }
+            Phase::InsideBackend => {
+                session.client.says("STARTTLS\r\n");
+                let stream = listener.accept();
+                let line = stream.try_clone().unwrap();
+                let mut peer = tls::accept(site, stream).expect("the wrapper shakes hands");
+                peer.says("220 inner ESMTP\r\n");
+                session.client.hears(GO_AHEAD);
+                tls::Client::new(site).shake(&mut session.client).expect("the wrapper shakes hands");
+                session.client.says("EHLO laptop\r\n");
+                peer.hears("EHLO laptop\r\n");
+                *backend = Some((line, Some(peer)));
+            }
+        }
+        if self.is_released() {
+            proc::until(|| proc::status(self.keeper(), "Seccomp") == "2");
+        }
+    }
+
+    /// The session has the two pipes of prog, and asks for nothing more.
+    fn has_what_it_asked_for(&self) -> bool {
+        let fds = proc::descriptors(self.reader()).into_iter().filter(|fd| *fd > 2);
+        let target = |fd| fs::read_link(format!("/proc/{}/fd/{fd}", self.reader())).ok();
+        fds.filter_map(target).filter(|target| target.to_string_lossy().starts_with("pipe:")).count() == 2
+    }
+
+    /// The keeper has given everything.
+    fn is_released(&self) -> bool {
+        matches!(self.phase, Phase::Inside | Phase::InsideBackend | Phase::Passing | Phase::InsideItself)
+    }
+
+    pub(crate) fn keeper(&self) -> u32 {
+        self.session.wrapper.pid()
+    }
+
+    pub(crate) fn reader(&self) -> u32 {
+        proc::session_of(self.keeper())
+    }
+
+    /// prog, if there is one.
+    pub(crate) fn server(&self) -> Option<u32> {
+        let program = |pid| fs::read_link(format!("/proc/{pid}/exe")).ok();
+        let keeper = program(self.keeper());
+        let mut children = proc::children(self.keeper()).into_iter();
+        children.find(|child| program(*child).is_some_and(|program| Some(program) != keeper))
+    }
+}
+
+fn prog(phase: Phase, stubborn: bool) -> [String; 3] {
+    if matches!(phase, Phase::Itself | Phase::InsideItself) {
+        let text = "import signal\nfor number in (1, 2, 15): signal.signal(number, signal.SIG_IGN)\n";
+        let stays = "import atexit\natexit.register(signal.pause)\n";
+        let text = if stubborn { [text, stays].concat() } else { String::new() };
+        return [path_of("python3"), "-ISc".into(), text + include_str!("server.py")];
+    }
+    let script = if phase == Phase::Greeting { SILENT } else { SERVER };
+    let script = if stubborn { format!("trap '' TERM HUP INT\n{script}\nexec sleep 1000") } else { script.into() };
+    ["/bin/sh".into(), "-c".into(), script]
+}
+
+/// A server that never greets, and one that never ends its answer to NOOP.
+const SILENT: &str = "while read -r line; do :; done";
+const SERVER: &str = r"
+printf '220 mx ESMTP\r\n'
+while read -r line; do case $line in [EM]*) printf '250 mx\r\n' ;; N*) printf '250-half\r\n' ;; esac; done
+";
