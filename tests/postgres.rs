@@ -8,11 +8,14 @@ use std::io::{Read, Write};
 use std::process::{Command, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
+use support::backend::{Backend, ClosedPort};
 use support::certificates::{Flaw, Site};
 use support::databases::{Database, client_of_postgres, psql};
+use support::peer::Peer;
 use support::program::program;
 use support::servers::{Listening, example, stunnel_before, tcpserver};
 use support::tls;
+use support::tls_server::Server;
 use support::wrapper::Wrapper;
 
 /// The wrapper before this database; the server inside TLS is the same.
@@ -188,6 +191,18 @@ fn a_client_that_begins_tls_unasked_must_offer_alpn() {
     server.hears("\0\0\0\x10\0\x03\0\0user\0x\0\0");
 }
 
+/// So that PostgreSQL 17 takes it without an SSLRequest.
+#[test]
+fn a_backend_is_offered_alpn() {
+    let (site, backend) = (Site::new(), Backend::new());
+    let mut session = Wrapper::backend(&site, backend.port()).options(&["-p", "postgres"]).start();
+    let _plaintext_server = session.server();
+    session.client.says(*b"\0\0\0\x08\x04\xd2\x16\x2f");
+    let (_peer, facts) = Server::new(&site).accept(Peer::tcp(backend.accept())).expect("the wrapper shakes hands");
+    assert!(facts.contains("alpn postgresql"), "{facts}");
+    session.client.hears("S");
+}
+
 #[test]
 fn stunnel_serves_as_a_backend_with_tls_from_the_first_byte() {
     let (site, database) = (Site::new(), Database::shared());
@@ -247,7 +262,7 @@ fn check_finds_out_whether_tls_would_be_granted() {
 #[test]
 fn a_client_of_nobody_hears_why() {
     let site = Site::new();
-    let closed = support::backend::ClosedPort::new();
+    let closed = ClosedPort::new();
     let connect = format!("127.0.0.1:{}", closed.number());
     let wrapper = Wrapper::respawn(&site).options(&["-p", "postgres", "--connect", &connect]);
     let mut session = wrapper.start_prog(&[]);

@@ -50,7 +50,9 @@ impl Relay<'_> {
         let (names, pins) = (&backend.names[..], &backend.pins[..]);
         // Other servers have done without for long, and may refuse a name they do not know.
         let demanding = self.session.protocol().filter(|protocol| matches!(protocol.first, First::ClientOrTls));
-        let alpn = demanding.map_or(backend.alpn.as_slice(), |protocol| protocol.alpn);
+        let demanded = demanding.map_or(&[][..], |protocol| protocol.alpn);
+        let named = backend.alpn.as_slice();
+        let alpn = if named.is_empty() { demanded } else { named };
         Trust {
             names,
             anchors,
