@@ -21,6 +21,11 @@ pub(crate) struct Listening {
 }
 
 impl Listening {
+    /// The super-server, or whoever else listens: it leads a process group of its own.
+    pub(crate) fn pid(&self) -> u32 {
+        self.running.pid()
+    }
+
     pub(crate) fn log(&self) -> &Log {
         &self.running.log
     }
