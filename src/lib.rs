@@ -10,6 +10,19 @@
 //!
 //! tlsify is the same with the parts exchanged: fd 0/1 or prog is the client, which knows no TLS, and the server is
 //! called. The keeper connects and has the client's key.
+//!
+//! To be read in this order:
+//!
+//! 1. [`program`] is starttls-wrapper from its first line to its last; [`config`] is what was decided, [`cli`] how it
+//!    is told, [`message`] what an administrator hears.
+//! 2. [`window`] is what the session may ask for, [`keeper`] how it gets it; with [`keys`] and [`names`], [`address`],
+//!    [`command`] and [`signals`].
+//! 3. [`relay`] is the session's loop. It obeys the orders of [`starttls_protocols::session`], where the laws are, over
+//!    two or three [`side`]s, with or without [`tls`]; [`client`], [`proxy`] and [`ucspi`] are how a client comes.
+//! 4. [`sandbox`] is what either process gives up, [`raw`] what safe Rust has no word for, [`memory`] what is wiped.
+//! 5. [`check`] tries all of it without a client.
+//!
+//! doc/structure.md has them on one page, with the ways of a byte and of a handshake.
 
 pub mod address;
 pub mod check;

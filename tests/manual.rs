@@ -14,6 +14,8 @@ mod help;
 mod page;
 #[path = "manual/source.rs"]
 mod source;
+#[path = "manual/structure.rs"]
+mod structure;
 
 use help::{is_option, options_of};
 use page::Page;
