@@ -4,9 +4,14 @@
 //! the client's address before the sentence, where there is one; lower case, no time stamp (s6-log and multilog add one),
 //! no full stop.
 
+use std::cell::Cell;
 use std::fmt::{self, Display};
 use std::io::{self, Write};
+use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::retry_on_intr;
+use rustix::stdio::stderr;
 use starttls_protocols::note::{Note, Speaker};
 
 /// The most bytes of a foreign string that a message shows, in bytes before escaping.
@@ -137,12 +142,14 @@ pub struct Log {
     pub client: Option<String>,
     /// `-v`.
     pub verbosity: u8,
+    /// Nobody reads it.
+    stands: Cell<bool>,
 }
 
 impl Log {
     /// The log of this program, in the process that was started, before it splits.
     pub fn new(program: &'static str) -> Self {
-        Self { program, pid: std::process::id(), client: None, verbosity: 1 }
+        Self { program, pid: std::process::id(), client: None, verbosity: 1, stands: Cell::new(false) }
     }
 
     /// Says why the program ends.
@@ -190,7 +197,18 @@ impl Log {
     /// tell.
     fn write_line(&self, level: &str, what: impl Display) {
         let line = format!("{}: pid {}: {level}: {what}\n", self.program, self.pid);
-        let _ = io::stderr().write_all(line.as_bytes());
+        if self.takes_a_line() {
+            let _ = io::stderr().write_all(line.as_bytes());
+        }
+    }
+
+    /// Nobody is served worse because a logger hangs. It is waited for once.
+    fn takes_a_line(&self) -> bool {
+        let output = stderr();
+        let limit = Timespec::try_from(if self.stands.get() { Duration::ZERO } else { LOG_STALL }).ok();
+        let ready = retry_on_intr(|| poll(&mut [PollFd::new(&output, PollFlags::OUT)], limit.as_ref()));
+        self.stands.set(ready == Ok(0));
+        !self.stands.get()
     }
 }
 
@@ -206,6 +224,9 @@ pub fn print(text: &str) -> Result<u8, Error> {
         .map_err(Error::system("write to standard output"))?;
     Ok(0)
 }
+
+/// How long standard error may take no message; then messages are lost. A pipe holds some hundred of them.
+const LOG_STALL: Duration = Duration::from_secs(1);
 
 /// Passes on what a session that was tried said (`--check`).
 pub fn pass_on(messages: &[u8]) {

@@ -8,11 +8,15 @@
 mod stage;
 mod support;
 
-use std::io::{ErrorKind, Read};
+use std::fs::File;
+use std::io::{ErrorKind, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use libc::O_NONBLOCK;
+use rustix::fs::{CWD, Mode, mkfifoat};
 use rustix::net::sockopt::set_socket_linger;
 use rustix::process::{Pid, Signal, kill_process};
 use stage::{Phase, Stage, Start};
@@ -121,6 +125,34 @@ fn a_prog_that_cannot_be_run_is_told_from_one_that_is_missing() {
     }
 }
 
+/// A logger that was stopped, for example.
+#[test]
+fn a_log_that_nobody_reads_holds_nobody() {
+    let site = Site::new();
+    let log = site.dir.file("log");
+    mkfifoat(CWD, &log, Mode::RWXU).unwrap();
+    let mut full = File::options().read(true).write(true).custom_flags(O_NONBLOCK).open(&log).unwrap();
+    while full.write(&[b'x'; 4096]).is_ok() {}
+    let start = Start { before: &["/bin/sh", "-c", "exec \"$@\" 2> \"$LOG\"", "sh"], log: Some(&log), stubborn: false };
+    let rows = [
+        (Phase::Handshake, Fault::ClientResets, 98),
+        (Phase::Opening, Fault::SessionKilled, 101),
+        (Phase::Passing, Fault::SessionKilled, 101),
+        (Phase::Opening, Fault::Sigterm, 143),
+        (Phase::Inside, Fault::Sigterm, 143),
+    ];
+    in_parallel(&rows, |(phase, fault, status)| {
+        let mut stage = Stage::reach(&site, *phase, start);
+        let (keeper, began) = (stage.keeper(), Instant::now());
+        stage.session.unshare();
+        strike(&mut stage, *fault);
+        assert_eq!(stage.session.wrapper.wait(), *status, "{phase:?} {fault:?}");
+        proc::until(|| proc::group(keeper).is_empty());
+        assert!(began.elapsed() < LIMIT, "{phase:?} {fault:?}: {:?}", began.elapsed());
+        String::new()
+    });
+}
+
 fn outcome(site: &Site, phase: Phase, fault: Fault) -> String {
     let mut stage = Stage::reach(site, phase, fault.start());
     let (keeper, port) = (stage.keeper(), stage.port.to_string());
@@ -148,14 +180,14 @@ fn outcome(site: &Site, phase: Phase, fault: Fault) -> String {
 }
 
 impl Fault {
-    fn start(self) -> Start {
+    fn start(self) -> Start<'static> {
         let before: &[&str] = match self {
             Self::Unheard => &["/usr/bin/env", "--ignore-signal=TERM,CHLD", "--block-signal=TERM,HUP,INT,CHLD"],
             Self::LogIsFull => &["/bin/sh", "-c", "exec \"$@\" 2> /dev/full", "sh"],
             Self::LogIsGone => &["/bin/sh", "-c", "exec \"$@\" 2>&-", "sh"],
             _ => &[],
         };
-        Start { before, stubborn: self == Self::Stubborn }
+        Start { before, log: None, stubborn: self == Self::Stubborn }
     }
 }
 

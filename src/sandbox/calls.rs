@@ -42,6 +42,7 @@ const SESSION_CALLS: &[Call] = &[
     call(libc::SYS_write, Allow),                // to client and server, and messages to standard error
     call(libc::SYS_writev, Allow),               // to client and server, all records of TLS at once
     call(SYS_EPOLL_WAIT, Allow),                 // mio waits
+    call(libc::SYS_ppoll, Allow),                // standard error takes a message
     call(libc::SYS_splice, Allow),               // plaintext passes through without a copy
     call(libc::SYS_futex, If(PRIVATE_FUTEX)),    // aws-lc and std, at the end of an initialisation
     call(libc::SYS_sendto, If(UNADDRESSED)),     // asks through the window
@@ -67,7 +68,7 @@ const SESSION_CALLS: &[Call] = &[
 ];
 
 const KEEPER_CALLS: &[Call] = &[
-    call(libc::SYS_ppoll, Allow),             // waits for a signal
+    call(libc::SYS_ppoll, Allow),             // waits for a signal, and for standard error
     call(libc::SYS_restart_syscall, Allow),   // goes on waiting after a stop
     call(libc::SYS_wait4, Allow),             // session and prog
     call(libc::SYS_read, Allow),              // what signal has come

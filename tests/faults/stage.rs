@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::net::TcpStream;
+use std::path::Path;
 
 use crate::support::backend::Backend;
 use crate::support::certificates::Site;
@@ -46,15 +47,17 @@ pub(crate) struct Stage {
 
 /// How everything is started.
 #[derive(Clone, Copy, Default)]
-pub(crate) struct Start {
+pub(crate) struct Start<'a> {
     /// The words before the wrapper.
-    pub(crate) before: &'static [&'static str],
+    pub(crate) before: &'a [&'a str],
+    /// LOG for them.
+    pub(crate) log: Option<&'a Path>,
     /// prog ends neither by a signal that can be ignored nor at the end of its input.
     pub(crate) stubborn: bool,
 }
 
 impl Stage {
-    pub(crate) fn reach(site: &Site, phase: Phase, start: Start) -> Self {
+    pub(crate) fn reach(site: &Site, phase: Phase, start: Start<'_>) -> Self {
         let listener = Backend::new();
         let port = listener.port();
         let wrapper = match phase {
@@ -62,6 +65,7 @@ impl Stage {
             Phase::Itself | Phase::InsideItself => Wrapper::bare(&[]).option("--ucspi-tls").site(site),
             _ => Wrapper::respawn(site),
         };
+        let wrapper = start.log.iter().fold(wrapper, |wrapper, log| wrapper.env("LOG", log));
         let session =
             wrapper.behind(start.before).start_prog(&prog(phase, start.stubborn).each_ref().map(|word| &**word));
         let mut stage = Self { phase, session, backend: None, port, _listener: listener };
