@@ -6,10 +6,8 @@
 mod support;
 
 use std::fs;
-use std::io::Read;
 
 use support::certificates::Site;
-use support::peer::Peer;
 use support::servers::stunnel;
 use support::wrapper::{Session, WRAPPER, Wrapper, from_here};
 use support::{proc, tls};
@@ -92,38 +90,9 @@ fn ways(site: &Site, port: u16) -> [(&'static str, Wrapper, &'static [&'static s
     ]
 }
 
-/// Whether a client is served before STARTTLS and inside TLS, and the log.
+/// Whether a client is served, and the log.
 fn serves(mut session: Session, site: &Site) -> (bool, String) {
-    session.unshare();
-    let client = &mut session.client;
-    let served = hears(client, "220 ")
-        && says_and_hears(client, "EHLO laptop\r\n", "250 ")
-        && says_and_hears(client, "STARTTLS\r\n", "220 ")
-        && tls::Client::new(site).shake(client).is_ok()
-        && says_and_hears(client, "EHLO laptop\r\n", "250 ")
-        && says_and_hears(client, "QUIT\r\n", "221 ");
-    (served, session.end().log)
-}
-
-fn says_and_hears(client: &mut Peer, line: &str, start: &str) -> bool {
-    client.says_in_vain(line);
-    hears(client, start)
-}
-
-/// Lines until one begins so; false if the end comes before.
-fn hears(client: &mut Peer, start: &str) -> bool {
-    let mut line = Vec::new();
-    let mut byte = [0];
-    while client.read(&mut byte).is_ok_and(|count| count > 0) {
-        line.push(byte[0]);
-        if byte == *b"\n" {
-            if line.starts_with(start.as_bytes()) {
-                return true;
-            }
-            line.clear();
-        }
-    }
-    false
+    (session.serves(site), session.end().log)
 }
 
 /// This limit, and a user who may not lift it.

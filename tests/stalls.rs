@@ -18,7 +18,7 @@ use rustix::net::sockopt::set_socket_send_buffer_size;
 use support::certificates::Site;
 use support::program::{Running, path_of};
 use support::servers::{Listening, behind_tcpserver, stunnel};
-use support::wrapper::{Session, Wrapper};
+use support::wrapper::{Session, WRAPPER, Wrapper, from_here};
 use support::{PATIENCE, proc, tls};
 
 /// Those of examples/hasty.rs.
@@ -38,6 +38,8 @@ enum Way {
     Inside,
     Connect,
     Backend,
+    /// prog asks for TLS itself; it is a wrapper, too.
+    Itself,
 }
 
 #[test]
@@ -157,6 +159,7 @@ fn outcome(site: &Site, way: Way, fault: &str) -> String {
 /// A session whose client has said EHLO, and what serves it besides.
 fn start(site: &Site, way: Way, fault: &str) -> (Session, Option<Listening>) {
     let server = [&path_of("python3"), "-IS", SERVER, fault];
+    let itself = [&[from_here(WRAPPER), "--respawn"], &server[..]].concat();
     let (listening, wrapper, prog) = match way {
         Way::Plaintext | Way::Inside => (None, Wrapper::respawn(site), &server[..]),
         Way::Connect => {
@@ -169,12 +172,13 @@ fn start(site: &Site, way: Way, fault: &str) -> (Session, Option<Listening>) {
             let port = listening.port;
             (Some(listening), Wrapper::backend(site, port), &server[..])
         }
+        Way::Itself => (None, Wrapper::bare(&[]).option("--ucspi-tls").site(site), &itself[..]),
     };
     let mut session = wrapper.hasty().start_prog(prog);
     session.client.hears("220 mx ESMTP\r\n");
     session.client.says("EHLO laptop\r\n");
     session.client.hears("250-mx\r\n250 STARTTLS\r\n");
-    if matches!(way, Way::Inside | Way::Backend) {
+    if matches!(way, Way::Inside | Way::Backend | Way::Itself) {
         session.starttls(&tls::Client::new(site));
         session.client.says("EHLO laptop\r\n");
         session.client.hears("250 mx\r\n");
@@ -183,7 +187,7 @@ fn start(site: &Site, way: Way, fault: &str) -> (Session, Option<Listening>) {
 }
 
 fn way(name: &str) -> Way {
-    let ways = [Way::Plaintext, Way::Inside, Way::Connect, Way::Backend];
+    let ways = [Way::Plaintext, Way::Inside, Way::Connect, Way::Backend, Way::Itself];
     ways.into_iter().find(|way| format!("{way:?}") == name).unwrap()
 }
 
@@ -202,4 +206,7 @@ Connect    fill         WRITE_STALL  99      warning: the client reads nothing o
 Connect    deaf         WRITE_STALL  99      warning: the server reads nothing of what it is told
 Backend    flood        WRITE_STALL  99      warning: the client reads nothing of what it is told
 Backend    deaf         WRITE_STALL  99      warning: the server reads nothing of what it is told
+Itself     flood        WRITE_STALL  99      warning: the client reads nothing of what it is told
+Itself     fill         WRITE_STALL  99      warning: the client reads nothing of what it is told
+Itself     deaf         WRITE_STALL  99      warning: the server reads nothing of what it is told
 ";

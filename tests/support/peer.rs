@@ -176,6 +176,18 @@ impl Peer {
         }
     }
 
+    /// Hears lines until one begins with this. False if the end comes before.
+    pub(crate) fn comes_to(&mut self, start: &str) -> bool {
+        let (mut line, mut byte) = (Vec::new(), [0]);
+        while self.transport.read(&mut byte).is_ok_and(|count| count > 0) {
+            line.push(byte[0]);
+            if byte == *b"\n" && std::mem::take(&mut line).starts_with(start.as_bytes()) {
+                return true;
+            }
+        }
+        false
+    }
+
     /// Hears a line.
     #[track_caller]
     pub(crate) fn hears_line(&mut self) -> String {

@@ -254,6 +254,21 @@ impl Session {
         server
     }
 
+    /// Whether a client is served before STARTTLS and inside TLS, by tests/support/smtp.
+    pub(crate) fn serves(&mut self, site: &Site) -> bool {
+        self.unshare();
+        let hears = |session: &mut Self, line: &str, start: &str| {
+            session.client.says_in_vain(line);
+            session.client.comes_to(start)
+        };
+        self.client.comes_to("220 ")
+            && hears(self, "EHLO laptop\r\n", "250 ")
+            && hears(self, "STARTTLS\r\n", "220 ")
+            && tls::Client::new(site).shake(&mut self.client).is_ok()
+            && hears(self, "EHLO laptop\r\n", "250 ")
+            && hears(self, "QUIT\r\n", "221 ")
+    }
+
     /// The test gives up its share in the client's connection, so that the wrapper's end is the connection's.
     pub(crate) fn unshare(&mut self) {
         self.shared = connection().0;
