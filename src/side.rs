@@ -133,6 +133,10 @@ impl Side {
             None => read_plain(&mut Input { fd: &self.input, readable: &mut self.readable }, buffer),
             Some(leg) => read_tls(leg, &mut Input { fd: &self.input, readable: &mut self.readable }, buffer),
         };
+        if self.tls.is_some() {
+            // What TLS itself answers does not wait for data: a refused renegotiation, a KeyUpdate.
+            self.flush();
+        }
         match &heard {
             Ok(end @ (Heard::End | Heard::Cut)) => self.ended = Some(*end),
             Ok(_) => {}

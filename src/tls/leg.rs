@@ -20,6 +20,8 @@ pub struct Leg {
     own_alert: OwnAlert,
     verification: Verification,
     close_notify: bool,
+    /// The peer has ended TLS by an alert: it hears nothing more (RFC 8446 section 6.2).
+    silenced: bool,
     /// What the server has shown, where this program is the client.
     shown: Option<Arc<Shown>>,
 }
@@ -58,6 +60,7 @@ impl Leg {
             own_alert,
             verification,
             close_notify,
+            silenced: false,
             shown: None,
         }
     }
@@ -92,10 +95,23 @@ impl Leg {
         let count = self.connection.read_tls(transport)?;
         self.transport_ended |= count == 0;
         self.received += count as u64;
-        match self.connection.process_new_packets() {
-            Ok(_) => Ok(count),
-            Err(why) => Err(io::Error::new(io::ErrorKind::InvalidData, self.reason(why))),
+        if let Err(why) = self.connection.process_new_packets() {
+            self.forgo_close_notify();
+            self.silenced |= matches!(why, Error::AlertReceived(_));
+            return Err(io::Error::new(io::ErrorKind::InvalidData, self.reason(why)));
         }
+        self.answer_key_update()?;
+        Ok(count)
+    }
+
+    /// rustls answers a KeyUpdate with the next data (RFC 8446 section 4.6.3), which may never come. One answer waits at
+    /// most, whatever a peer asks that does not read.
+    fn answer_key_update(&mut self) -> io::Result<()> {
+        if !self.connection.is_handshaking() && !self.connection.wants_write() {
+            // What is queued goes before this, which is nothing.
+            let _ = self.connection.writer().write(&[])?;
+        }
+        Ok(())
     }
 
     /// rustls knows no client that must offer ALPN, and takes the refusal for a lack of certificates.
@@ -110,6 +126,9 @@ impl Leg {
     pub fn send(&mut self, transport: &mut dyn Write) -> io::Result<()> {
         if let Some(alert) = self.own_alert.get() {
             return self.refuse(*alert, transport);
+        }
+        if self.silenced {
+            return Ok(());
         }
         while self.connection.wants_write() {
             if self.connection.write_tls(transport)? == 0 {
@@ -131,7 +150,7 @@ impl Leg {
 
     /// Whether ciphertext waits to be sent.
     pub fn has_unsent(&self) -> bool {
-        self.connection.wants_write()
+        self.connection.wants_write() && !self.silenced
     }
 
     /// What the peer said.

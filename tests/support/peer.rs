@@ -20,6 +20,11 @@ pub(crate) trait Transport: Read + Write + Send {
         panic!("there is no TLS");
     }
 
+    /// Ends TLS by a fatal alert, and gives it up for what is below it.
+    fn break_tls(self: Box<Self>) -> Box<dyn Transport> {
+        panic!("there is no TLS");
+    }
+
     /// Whether the other side has reset the connection.
     fn is_reset(&self) -> bool {
         false
@@ -111,6 +116,11 @@ impl Peer {
     /// Says close_notify, and goes on in plaintext.
     pub(crate) fn leaves_tls(&mut self) {
         self.transport = self.take_transport().leave_tls();
+    }
+
+    /// Says a fatal alert, and is spoken to below TLS from here on.
+    pub(crate) fn breaks_tls(&mut self) {
+        self.transport = self.take_transport().break_tls();
     }
 
     /// Hears exactly this next.

@@ -241,6 +241,17 @@ where
         self.sock
     }
 
+    fn break_tls(mut self: Box<Self>) -> Box<dyn Transport> {
+        // A record that nobody has the key of; what comes of it is an alert.
+        let record = [&[23, 3, 3, 0, 32][..], &[0; 32]].concat();
+        self.conn.read_tls(&mut &record[..]).unwrap();
+        self.conn.process_new_packets().expect_err("it cannot be read");
+        while self.conn.wants_write() {
+            self.conn.write_tls(&mut self.sock).expect("the peer listens");
+        }
+        self.sock
+    }
+
     fn is_reset(&self) -> bool {
         self.sock.is_reset()
     }
