@@ -230,5 +230,5 @@ fn exit_code(status: WaitStatus) -> u8 {
 const LIMIT_PASSED: u8 = 99;
 
 fn refused() -> Error {
-    Error::Impossible("the session asked for what is not its due".into())
+    Error::Impossible("the session made a request that is not allowed now".into())
 }

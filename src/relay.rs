@@ -275,7 +275,7 @@ impl<'a> Relay<'a> {
     /// Whoever stood still is not waited for any longer.
     fn give_up(&mut self, who: Who) {
         let name = if who == Who::Client { "the client" } else { "the server" };
-        self.log.warning(format_args!("{name} reads nothing of what it is told"));
+        self.log.warning(format_args!("{name} has stopped reading"));
         self.report.stalled();
         if who == Who::Client {
             self.client.lose();

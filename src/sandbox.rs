@@ -195,7 +195,7 @@ impl Display for Strength {
 fn landlock(scope: BitFlags<Scope>) -> Result<Strength, std::io::Error> {
     let status = deny_everything(scope).map_err(std::io::Error::other)?;
     match (status.ruleset, status.landlock) {
-        (RulesetStatus::NotEnforced, _) => Err(std::io::Error::other("the kernel has none")),
+        (RulesetStatus::NotEnforced, _) => Err(std::io::Error::other("the kernel does not support it")),
         (_, LandlockStatus::Available { effective_abi, .. }) => Ok(Strength(Some(effective_abi))),
         _ => Ok(Strength(None)),
     }
@@ -236,7 +236,7 @@ fn seccomp(calls: Calls) -> Result<Strength, std::io::Error> {
 
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
 fn seccomp(_: Calls) -> Result<Strength, std::io::Error> {
-    Err(std::io::Error::other("nobody has listed this machine's system calls"))
+    Err(std::io::Error::other("there is no filter for this processor"))
 }
 
 /// Where the ids begin that no system gives to a user.

@@ -162,7 +162,7 @@ impl Window {
             None => Answer::default(),
         };
         let ask = Ask::decode(&packet.bytes);
-        ask.map(Some).ok_or_else(|| Error::Impossible("the session asked for what is not to be had".into()))
+        ask.map(Some).ok_or_else(|| Error::Impossible("the session made a request that does not exist".into()))
     }
 
     fn is_hung_up(&self) -> bool {

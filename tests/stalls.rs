@@ -132,7 +132,7 @@ fn a_client_that_does_not_read_the_dialogue_is_not_waited_for() {
     let began = Instant::now();
     assert_eq!(wrapper.wait(), 99);
     assert!(began.elapsed() >= WRITE_STALL);
-    assert!(wrapper.log.whole().contains("reads nothing of what it is told"));
+    assert!(wrapper.log.whole().contains("has stopped reading"));
     drop(client);
 }
 
@@ -193,20 +193,20 @@ fn way(name: &str) -> Way {
 
 /// What is expected, as the test prints it.
 const OUTCOMES: &str = "\
-Plaintext  flood        WRITE_STALL  99      warning: the client reads nothing of what it is told
+Plaintext  flood        WRITE_STALL  99      warning: the client has stopped reading
 Plaintext  fill         LAST_WORDS   7
 Plaintext  leave_child  LAST_WORDS   7
-Plaintext  deaf         WRITE_STALL  99      warning: the server reads nothing of what it is told
-Inside     flood        WRITE_STALL  99      warning: the client reads nothing of what it is told
+Plaintext  deaf         WRITE_STALL  99      warning: the server has stopped reading
+Inside     flood        WRITE_STALL  99      warning: the client has stopped reading
 Inside     fill         LAST_WORDS   7
 Inside     leave_child  LAST_WORDS   7
-Inside     deaf         WRITE_STALL  99      warning: the server reads nothing of what it is told
-Connect    flood        WRITE_STALL  99      warning: the client reads nothing of what it is told
-Connect    fill         WRITE_STALL  99      warning: the client reads nothing of what it is told
-Connect    deaf         WRITE_STALL  99      warning: the server reads nothing of what it is told
-Backend    flood        WRITE_STALL  99      warning: the client reads nothing of what it is told
-Backend    deaf         WRITE_STALL  99      warning: the server reads nothing of what it is told
-Itself     flood        WRITE_STALL  99      warning: the client reads nothing of what it is told
-Itself     fill         WRITE_STALL  99      warning: the client reads nothing of what it is told
-Itself     deaf         WRITE_STALL  99      warning: the server reads nothing of what it is told
+Inside     deaf         WRITE_STALL  99      warning: the server has stopped reading
+Connect    flood        WRITE_STALL  99      warning: the client has stopped reading
+Connect    fill         WRITE_STALL  99      warning: the client has stopped reading
+Connect    deaf         WRITE_STALL  99      warning: the server has stopped reading
+Backend    flood        WRITE_STALL  99      warning: the client has stopped reading
+Backend    deaf         WRITE_STALL  99      warning: the server has stopped reading
+Itself     flood        WRITE_STALL  99      warning: the client has stopped reading
+Itself     fill         WRITE_STALL  99      warning: the client has stopped reading
+Itself     deaf         WRITE_STALL  99      warning: the server has stopped reading
 ";

@@ -18,8 +18,8 @@ use support::proc;
 use support::wrapper::Wrapper;
 
 /// What the administrator reads.
-const NOT_ITS_DUE: &str = "the session asked for what is not its due";
-const NOT_TO_BE_HAD: &str = "the session asked for what is not to be had";
+const NOT_ALLOWED_NOW: &str = "the session made a request that is not allowed now";
+const NO_SUCH_REQUEST: &str = "the session made a request that does not exist";
 const TOO_LONG: &str = "a packet through the window is too long";
 
 /// ecdsa_secp256r1_sha256 (RFC 8446 section 4.2.3), which the site's key can do.
@@ -127,14 +127,15 @@ fn nothing_that_is_cut_short_or_unknown() {
     let [spawn, sign, chain] = [spawn, sign, chain].map(|ask| ask.encode());
     let not_utf8 = [&spawn[..], b"\xff\0"].concat();
     for packet in [&b""[..], b"?", b"tt", b"a", &sign[..3], &chain[..chain.len() - 1], &not_utf8] {
-        TakenOver::at_the_handshake(&site).dies_for_packet(packet, NOT_TO_BE_HAD);
+        TakenOver::at_the_handshake(&site).dies_for_packet(packet, NO_SUCH_REQUEST);
     }
 }
 
 #[test]
 fn no_packet_beyond_the_limit() {
     let site = Site::new();
-    for (length, why) in [(MAX_PACKET - 1, NOT_ITS_DUE), (MAX_PACKET, NOT_ITS_DUE), (MAX_PACKET + 1, TOO_LONG)] {
+    for (length, why) in [(MAX_PACKET - 1, NOT_ALLOWED_NOW), (MAX_PACKET, NOT_ALLOWED_NOW), (MAX_PACKET + 1, TOO_LONG)]
+    {
         let mut packet = signature(Peer::Client).encode();
         packet.resize(length, 0);
         TakenOver::at_the_handshake(&site).dies_for_packet(&packet, why);

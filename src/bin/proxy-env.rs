@@ -62,7 +62,7 @@ fn wait(until: Instant) -> Result<(), Error> {
     let left = Timespec { tv_sec: left.as_secs().cast_signed(), tv_nsec: left.subsec_nanos().into() };
     let input = stdin();
     match retry_on_intr(|| poll(&mut [PollFd::new(&input, PollFlags::IN)], Some(&left))) {
-        Ok(0) => Err(Error::Timeout("the PROXY header does not come".into())),
+        Ok(0) => Err(Error::Timeout("no PROXY header came in time".into())),
         Ok(_) => Ok(()),
         Err(why) => Err(Error::System("wait for descriptor 0".into(), why.into())),
     }

@@ -43,5 +43,5 @@ fn try_call(arguments: &[OsString]) -> Result<Option<String>, Error> {
         return Ok(None);
     }
     message::pass_on(&tried.stderr);
-    Err(Error::TlsConfig("there is none; standard error tells more".into()))
+    Err(Error::TlsConfig("it fails; standard error says why".into()))
 }

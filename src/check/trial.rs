@@ -35,7 +35,7 @@ pub(super) fn try_session(config: &Config, arguments: &[OsString]) -> Result<Opt
         }
         Err(wrong) => {
             message::pass_on(&told);
-            Err(Error::TlsConfig(format!("{wrong}; standard error tells more")))
+            Err(Error::TlsConfig(format!("{wrong}; standard error says why")))
         }
     }
 }

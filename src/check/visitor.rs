@@ -38,7 +38,7 @@ pub(super) enum Wrong {
     Unknown(Vec<u8>),
     /// It says this in place of yes.
     Said(Vec<u8>),
-    /// It says what no server says.
+    /// Its reply is none that asking for TLS can have: a line too long, or plaintext behind it.
     Nonsense,
     /// There is no TLS with it: why.
     Tls(String),
@@ -164,7 +164,7 @@ impl Display for Wrong {
             Self::Closed => f.write_str("it closed the connection"),
             Self::Unknown(greeting) => write!(f, "unknown greeting: {}", Quoted(greeting)),
             Self::Said(line) => write!(f, "it said {}", Quoted(line)),
-            Self::Nonsense => f.write_str("it said what no server says"),
+            Self::Nonsense => f.write_str("unexpected reply while asking for TLS"),
             Self::Tls(why) => write!(f, "TLS with it failed: {}", Quoted(why.as_bytes())),
             Self::Inside(wrong) => write!(f, "inside TLS {wrong}"),
         }

@@ -12,7 +12,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Header, Malformed> {
     }
     let ends = match header.proxied_address() {
         Some(address) if address.protocol != Protocol::Stream => {
-            return Err(Malformed("the PROXY header tells of no TCP"));
+            return Err(Malformed("the PROXY header is not of a TCP connection"));
         }
         Some(address) => Some(Ends::new(address.source, address.destination)),
         None => None,

@@ -29,7 +29,7 @@ impl Relay<'_> {
             match self.client.read(buffer) {
                 Ok(Heard::Bytes(count)) => return Ok(count),
                 Ok(Heard::Nothing) if self.wait(Some(until))? => {}
-                Ok(Heard::Nothing) => return Err(Error::Timeout("the PROXY header does not come".into())),
+                Ok(Heard::Nothing) => return Err(Error::Timeout("no PROXY header came in time".into())),
                 Ok(Heard::End | Heard::Cut) => return Ok(0),
                 Err(why) if why.kind() == ErrorKind::ConnectionReset => return Ok(0),
                 Err(why) => return Err(Error::System("read the PROXY header".into(), why)),

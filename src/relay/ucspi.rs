@@ -62,7 +62,7 @@ impl Relay<'_> {
         let outcome = loop {
             let room = told.room().min(PIECE);
             if room == 0 {
-                break Err(io::Error::other("too much was told of it").into());
+                break Err(io::Error::other("the UCSPI-TLS server sent too many variables").into());
             }
             match self.read_backend(buffer.get_mut(..room).unwrap_or_default(), until) {
                 Ok(count) if told.hears(buffer.get(..count).unwrap_or_default()) => break Ok(told),
@@ -87,7 +87,7 @@ impl Relay<'_> {
             None => return Ok(false),
             Some(START) => false,
             Some(START_AND_TELL) => true,
-            Some(_) => return Err(Error::Environment("prog said over SSLCTLFD what is neither y nor Y".into())),
+            Some(_) => return Err(Error::Environment("prog sent neither y nor Y over SSLCTLFD".into())),
         };
         // From here on the client's descriptors are the session's; the keeper has made them fit for it.
         let ready = self.window.ask(&Ask::Prepare)?.is_some();

@@ -17,7 +17,7 @@ use starttls_wrapper::window::{Ask, MAX_PACKET};
 use super::support::certificates::Site;
 use super::support::wrapper::{Prog, Session, Wrapper};
 use super::support::{PATIENCE, proc, readable};
-use super::{NOT_ITS_DUE, SCHEME};
+use super::{NOT_ALLOWED_NOW, SCHEME};
 
 /// The attacker, with the plaintext prog running.
 pub(crate) struct TakenOver {
@@ -84,7 +84,7 @@ impl TakenOver {
     /// The keeper hears nothing more from this session.
     #[track_caller]
     pub(crate) fn dies_for(self, ask: &Ask) {
-        self.dies_for_packet(&ask.encode(), NOT_ITS_DUE);
+        self.dies_for_packet(&ask.encode(), NOT_ALLOWED_NOW);
     }
 
     /// A stopped process ends by SIGKILL alone. With it end prog and the wrapper, and the administrator reads why.
