@@ -137,7 +137,7 @@ impl Session {
     /// is not for the client's ears, so it is greeted in the server's name; nor is its offer of STARTTLS, inside.
     pub fn called(&mut self, name: &str) {
         self.inside = true;
-        self.meet(&[]);
+        self.detect_protocol(&[]);
         let Some((_, snooper)) = &self.snooper else { return };
         let mut greeting = Vec::new();
         snooper.greet(name, &mut greeting);

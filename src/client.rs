@@ -72,7 +72,7 @@ impl Client {
 
     /// Without Nagle's delay (a go-ahead must not wait 40 ms for an acknowledgement), and with keepalive, so that a
     /// client that vanished is noticed.
-    pub fn hurry(&self) {
+    pub fn set_nodelay_and_keepalive(&self) {
         // Unix sockets and pipes know neither option, nor need them.
         let _ = sockopt::set_tcp_nodelay(&self.output, true);
         let _ = sockopt::set_socket_keepalive(&self.output, true);

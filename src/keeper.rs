@@ -35,10 +35,10 @@ pub struct Keeper<'a> {
     log: &'a mut Log,
     window: Window,
     signals: Signals,
-    /// The signal this process was told to end by.
-    told: Option<Signal>,
-    /// When those who were told to end are killed.
-    patience: Option<Instant>,
+    /// The signal that asked this process to end.
+    asked_to_end_by: Option<Signal>,
+    /// When the session and prog are killed, once they were told to end.
+    kill_at: Option<Instant>,
     /// What the client is shown.
     identity: Option<Identity>,
     /// What the backend is shown.
@@ -51,12 +51,12 @@ pub struct Keeper<'a> {
     /// The go-ahead is out.
     switched: bool,
     /// The session knows that prog has ended.
-    has_told_end: bool,
+    has_reported_end: bool,
     /// The plaintext prog, told to end.
     retired: Option<Child>,
     /// Who the client is, if a PROXY header told it.
     ends: Option<Ends>,
-    left: Allowance,
+    allowance: Allowance,
     failure: Option<Error>,
 }
 
@@ -71,18 +71,18 @@ impl<'a> Keeper<'a> {
             log,
             window,
             signals: Signals::listen()?,
-            told: None,
-            patience: None,
+            asked_to_end_by: None,
+            kill_at: None,
             identity: None,
             own: None,
             client: None,
             authorities: None,
             prog: None,
             switched: false,
-            has_told_end: false,
+            has_reported_end: false,
             retired: None,
             ends: None,
-            left: Allowance::of(config),
+            allowance: Allowance::of(config),
             failure: None,
         })
     }
@@ -103,12 +103,12 @@ impl<'a> Keeper<'a> {
         if let Some(client) = self.client.take() {
             client.release();
         }
-        self.bury();
+        self.reap_plaintext_prog();
         if ended.as_ref().map_or(true, |status| *status == LIMIT_PASSED) {
             self.end_prog(Signal::TERM);
         }
         let of_prog = self.end_of_prog();
-        if let Some(signal) = self.told {
+        if let Some(signal) = self.asked_to_end_by {
             signals::end_by(signal);
         }
         served?;
@@ -128,7 +128,7 @@ impl<'a> Keeper<'a> {
             let answered = match ask {
                 Ask::Release => return self.release(session),
                 Ask::Spawn(variables) => self.spawn(variables),
-                Ask::Client(ends) => self.meet(ends),
+                Ask::Client(ends) => self.set_client_address(ends),
                 Ask::Prepare => self.prepare(),
                 Ask::Connect => self.connect(None),
                 Ask::ConnectImplicit => self.connect_implicit(),
@@ -170,13 +170,13 @@ impl<'a> Keeper<'a> {
             // The UCSPI-TLS server may outlive us, and the flags are as it wants them.
             self.client = None;
         }
-        self.bury();
+        self.reap_plaintext_prog();
         let family = [session.pid(), self.prog.as_ref().and_then(Child::pid)];
         self.config.walls.confine_keeper(family)
     }
 
-    fn meet(&mut self, ends: Ends) -> Result<(), Error> {
-        if !std::mem::take(&mut self.left.client) {
+    fn set_client_address(&mut self, ends: Ends) -> Result<(), Error> {
+        if !std::mem::take(&mut self.allowance.client) {
             return Err(refused());
         }
         self.log.client = Some(ends.client.to_string());
@@ -185,11 +185,11 @@ impl<'a> Keeper<'a> {
     }
 
     fn connect(&mut self, port: Option<u16>) -> Result<(), Error> {
-        self.left.connection.take()?;
+        self.allowance.connection.take()?;
         let Backend { address, connect_timeout, .. } = self.backend()?;
         let address = port.map_or_else(|| address.clone(), |port| address.at(port));
         let Some(connection) = self.reach(&address, *connect_timeout)? else { return self.window.refuse() };
-        (self.left.own_chain, self.left.own_signature) = (true, true);
+        (self.allowance.own_chain, self.allowance.own_signature) = (true, true);
         if matches!(self.config.inside, Inside::Called(_)) {
             self.ends = client::ends(&connection);
         }

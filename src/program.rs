@@ -50,7 +50,7 @@ pub fn serve(config: &Config, log: &mut Log) -> Result<u8, Error> {
     log.client = log.client.take().or_else(|| ends.map(|ends| ends.client.to_string()));
     let offer = offer(config, log)?;
     if !matches!(config.inside, Inside::Itself) {
-        client.hurry();
+        client.set_nodelay_and_keepalive();
         client.prepare()?;
     }
     sandbox::hide()?;

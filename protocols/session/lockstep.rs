@@ -13,7 +13,7 @@ use crate::{Effect, Greeting, Offer, Policy, Reply, Sentence, Verdict};
 impl Session {
     pub(super) fn hear_greeting(&mut self) -> bool {
         let Some(line) = self.server_line() else { return false };
-        if self.snooper.is_none() && !self.meet(&line) {
+        if self.snooper.is_none() && !self.detect_protocol(&line) {
             return self.give_up_snooping(Vec::new(), line);
         }
         let mut out = Vec::new();
@@ -60,14 +60,14 @@ impl Session {
     /// A server begins. Unless its protocol lets the client speak first, it greets.
     pub(super) fn server_begins(&mut self) {
         if self.snooper.is_none() && self.rules.protocol.is_some_and(|protocol| protocol.is_client_first()) {
-            self.meet(&[]);
+            self.detect_protocol(&[]);
         }
         let greets = self.protocol().is_none_or(|protocol| !protocol.is_client_first());
         self.phase = if greets { Phase::Greeting } else { Phase::Command };
     }
 
     /// Finds the protocol by the greeting's first line. False if nobody here speaks it.
-    pub(super) fn meet(&mut self, first_line: &[u8]) -> bool {
+    pub(super) fn detect_protocol(&mut self, first_line: &[u8]) -> bool {
         let known = self.rules.protocols.iter().find(|protocol| protocol.is_greeted_by(first_line));
         let Some(protocol) = self.rules.protocol.or(known.copied()) else { return false };
         self.snooper = Some((protocol, (protocol.snooper)(self.policy())));

@@ -92,7 +92,7 @@ impl Session {
     /// what it understands.
     pub fn server_failed(&mut self) {
         if self.snooper.is_none() {
-            self.meet(&[]);
+            self.detect_protocol(&[]);
         }
         self.say(Sentence::Failed);
         self.close(Outcome::ServerFailed);

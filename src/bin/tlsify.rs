@@ -74,7 +74,7 @@ fn plaintext(config: &Config) -> Result<(Client, Option<Client>), Error> {
     if config.prog.is_empty() {
         client::spare_messages(FileType::Fifo);
         let client = Client::take()?;
-        client.hurry();
+        client.set_nodelay_and_keepalive();
         return Ok((client, None));
     }
     let (client, prog) = Client::to_be_run()?;

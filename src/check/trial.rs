@@ -12,7 +12,7 @@ use crate::message::{self, Error};
 use crate::proxy::Version;
 
 /// How long the tried session may be silent: longer than a backend is waited for.
-const PATIENCE: Duration = Duration::from_secs(30);
+const TRIAL_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Tries a session, and says how far it came.
 ///
@@ -48,7 +48,7 @@ fn attempt(
 ) -> Result<(Result<Visit, Wrong>, Vec<u8>), Error> {
     let attempt = || Error::system("try a session");
     let (client, wrapper) = UnixStream::pair().map_err(attempt())?;
-    client.set_read_timeout(Some(PATIENCE)).map_err(attempt())?;
+    client.set_read_timeout(Some(TRIAL_TIMEOUT)).map_err(attempt())?;
     let input = OwnedFd::from(wrapper.try_clone().map_err(attempt())?);
     let program = std::env::current_exe().map_err(attempt())?;
     let mut command = Command::new(program);

@@ -16,7 +16,7 @@ use crate::side::Side;
 use crate::tls::{ClientAuth, Heard, Leg, Trust, pin_of};
 
 /// How long the server inside TLS may take for an answer. One that takes longer has proved nothing, good or bad.
-const ANSWER: Duration = Duration::from_secs(2);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How far a client comes.
 pub(super) enum Visit {
@@ -68,7 +68,8 @@ pub(super) fn visit(config: &Config, socket: UnixStream) -> Result<Visit, Wrong>
     }
     begin_tls(&mut server, leg(config)?)?;
     if before.is_some() {
-        set_socket_timeout(server.input(), Timeout::Recv, Some(ANSWER)).map_err(Error::system("set a limit"))?;
+        set_socket_timeout(server.input(), Timeout::Recv, Some(ANSWER_TIMEOUT))
+            .map_err(Error::system("set a limit"))?;
     }
     let greeted = |protocol: Protocol| before.is_some() && !(protocol.snooper)(Policy::INSIDE).greets_again();
     let visit = |protocol| Approach::visit(protocol, greeted(protocol));

@@ -11,7 +11,7 @@ use crate::{keys, window};
 
 impl Keeper<'_> {
     pub(super) fn anchors(&mut self) -> Result<(), Error> {
-        self.left.anchors.take()?;
+        self.allowance.anchors.take()?;
         let anchors = keys::anchors(self.backend()?.anchors.as_deref())?;
         self.window.grant(&[], &[sealed(&anchors)?.as_fd()])
     }

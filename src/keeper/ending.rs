@@ -31,11 +31,11 @@ impl Keeper<'_> {
                     Some(signal) => Err(Error::Impossible(format!("the session was killed by signal {signal}"))),
                 };
             }
-            if self.patience_is_over() {
+            if self.is_time_to_kill() {
                 session.kill().map_err(Error::system("end the session"))?;
             } else {
                 self.notice_end_of_prog();
-                self.signals.wait(None, self.patience)?;
+                self.signals.wait(None, self.kill_at)?;
                 self.is_told_to_end();
             }
         }
@@ -47,19 +47,19 @@ impl Keeper<'_> {
             if let Some(status) = prog.ended().map_err(Error::system("wait for prog"))? {
                 return Ok(Some(status));
             }
-            if self.patience.is_some_and(|until| until <= Instant::now()) {
+            if self.kill_at.is_some_and(|until| until <= Instant::now()) {
                 prog.kill().map_err(Error::system("end prog"))?;
             } else {
-                self.signals.wait(None, self.patience)?;
+                self.signals.wait(None, self.kill_at)?;
                 self.is_told_to_end();
             }
         }
         Ok(None)
     }
 
-    /// Nobody waits for prog any longer than patience lasts.
+    /// Tells prog to end. It is waited for no longer than [`TERMINATION_TIMEOUT`].
     pub(super) fn end_prog(&mut self, signal: Signal) {
-        self.patience.get_or_insert_with(|| Instant::now() + PATIENCE);
+        self.kill_at.get_or_insert_with(|| Instant::now() + TERMINATION_TIMEOUT);
         if let Some(prog) = &mut self.prog {
             // One that may not be told has the end of its input to go by.
             let _ = prog.signal(signal);
@@ -70,7 +70,7 @@ impl Keeper<'_> {
     fn notice_end_of_prog(&mut self) {
         if let Some(prog) = &mut self.prog
             && let Ok(Some(_)) = prog.ended()
-            && !std::mem::replace(&mut self.has_told_end, true)
+            && !std::mem::replace(&mut self.has_reported_end, true)
         {
             self.window.tell_end(self.switched);
         }
@@ -79,18 +79,18 @@ impl Keeper<'_> {
     /// Whether this process was told to end. Then prog is told as well, and the session by the window's closing.
     fn is_told_to_end(&mut self) -> bool {
         if let Some(signal) = self.signals.take() {
-            self.told = Some(signal);
+            self.asked_to_end_by = Some(signal);
             self.window.close();
             self.end_prog(signal);
         }
-        self.told.is_some()
+        self.asked_to_end_by.is_some()
     }
 
-    fn patience_is_over(&self) -> bool {
-        self.patience.is_some_and(|until| until <= Instant::now())
+    fn is_time_to_kill(&self) -> bool {
+        self.kill_at.is_some_and(|until| until <= Instant::now())
     }
 }
 
 /// How long a session and a prog that were told to end are waited for, both together, before they are killed. Neither has
 /// anything to do but to say goodbye.
-const PATIENCE: Duration = Duration::from_secs(2);
+const TERMINATION_TIMEOUT: Duration = Duration::from_secs(2);

@@ -9,9 +9,9 @@ use crate::window::{Chain, Peer};
 
 impl Keeper<'_> {
     pub(super) fn prepare(&mut self) -> Result<(), Error> {
-        self.left.preparation.take()?;
+        self.allowance.preparation.take()?;
         if let (Inside::Itself, Some(client)) = (&self.config.inside, &mut self.client) {
-            client.hurry();
+            client.set_nodelay_and_keepalive();
             client.prepare()?;
         }
         self.config.names.check()?;
@@ -25,7 +25,7 @@ impl Keeper<'_> {
     /// The one chain a client is shown. From here on there is one key in memory: the one for this name that the
     /// client can verify.
     pub(super) fn chain(&mut self, name: Option<&str>, schemes: &[u16]) -> Result<(), Error> {
-        if !std::mem::take(&mut self.left.chain) {
+        if !std::mem::take(&mut self.allowance.chain) {
             return Err(refused());
         }
         let default = self.identity.take();
@@ -45,15 +45,15 @@ impl Keeper<'_> {
     }
 
     pub(super) fn own_chain(&mut self) -> Result<(), Error> {
-        let files = self.backend()?.own.as_ref().filter(|_| std::mem::take(&mut self.left.own_chain));
+        let files = self.backend()?.own.as_ref().filter(|_| std::mem::take(&mut self.allowance.own_chain));
         let identity = self.own.insert(files.ok_or_else(refused)?.load(self.log)?);
         self.window.grant(&shown(identity), &[])
     }
 
     pub(super) fn sign(&mut self, peer: Peer, scheme: u16, message: &[u8]) -> Result<(), Error> {
         let (identity, left) = match peer {
-            Peer::Client => (&self.identity, &mut self.left.signature),
-            Peer::Backend => (&self.own, &mut self.left.own_signature),
+            Peer::Client => (&self.identity, &mut self.allowance.signature),
+            Peer::Backend => (&self.own, &mut self.allowance.own_signature),
         };
         let identity = identity.as_ref().filter(|_| std::mem::take(left));
         let signature = identity.and_then(|identity| identity.sign(peer, scheme, message)).ok_or_else(refused)?;

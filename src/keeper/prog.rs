@@ -17,7 +17,8 @@ use crate::ucspi;
 
 impl Keeper<'_> {
     pub(super) fn spawn(&mut self, variables: Option<Vec<String>>) -> Result<(), Error> {
-        let allowed = if variables.is_some() { &mut self.left.tls_prog } else { &mut self.left.plaintext_prog };
+        let allowed =
+            if variables.is_some() { &mut self.allowance.tls_prog } else { &mut self.allowance.plaintext_prog };
         if !std::mem::take(allowed) {
             return Err(refused());
         }
@@ -97,16 +98,16 @@ impl Keeper<'_> {
     /// holds no mail, so it loses nothing.
     pub(super) fn retire(&mut self) {
         self.switched = true;
-        self.has_told_end = false;
+        self.has_reported_end = false;
         if let Some(mut prog) = self.prog.take() {
-            self.bury();
+            self.reap_plaintext_prog();
             let _ = prog.signal(Signal::TERM);
             self.retired = Some(prog);
         }
     }
 
     /// Makes an end of the plaintext server, if it did not end by itself while the handshake ran.
-    pub(super) fn bury(&mut self) {
+    pub(super) fn reap_plaintext_prog(&mut self) {
         if let Some(mut prog) = self.retired.take() {
             let _ = prog.kill();
         }

@@ -81,11 +81,11 @@ impl Relay<'_> {
     }
 
     /// Connects, and makes sure who the backend is. It has so long from its connection on.
-    pub(super) fn reach(&mut self, backend: &Backend, patience: Duration) -> Result<Reached, NoTls> {
-        match (self.reach_by(backend, backend.tls, &Ask::Connect, patience), backend.tls) {
+    pub(super) fn reach(&mut self, backend: &Backend, timeout: Duration) -> Result<Reached, NoTls> {
+        match (self.reach_by(backend, backend.tls, &Ask::Connect, timeout), backend.tls) {
             (Err(NoTls::Refused(Refusal::NotOffered(_))), BackendTls::Either(_)) => {
                 self.drop_backend();
-                self.reach_by(backend, BackendTls::Implicit, &Ask::ConnectImplicit, patience)
+                self.reach_by(backend, BackendTls::Implicit, &Ask::ConnectImplicit, timeout)
             }
             (Err(why @ NoTls::Refused(Refusal::NotOffered(_))), BackendTls::Opportunistic) => {
                 // Law 8: this is the one way into plaintext that was not asked for by name, so it is told. The
@@ -96,21 +96,15 @@ impl Relay<'_> {
                 }
                 self.control.goes_on_in_plaintext(&why);
                 self.drop_backend();
-                self.reach_by(backend, BackendTls::None, &Ask::Connect, patience)
+                self.reach_by(backend, BackendTls::None, &Ask::Connect, timeout)
             }
             (reached, _) => reached,
         }
     }
 
-    fn reach_by(
-        &mut self,
-        backend: &Backend,
-        tls: BackendTls,
-        ask: &Ask,
-        patience: Duration,
-    ) -> Result<Reached, NoTls> {
+    fn reach_by(&mut self, backend: &Backend, tls: BackendTls, ask: &Ask, timeout: Duration) -> Result<Reached, NoTls> {
         let side = self.ask_for_side(ask)?.ok_or(NoTls::Told)?;
-        let until = Instant::now() + patience;
+        let until = Instant::now() + timeout;
         self.reactor.register(Who::Backend, &side)?;
         self.backend = Some(side);
         let proxy = self.config.proxy;

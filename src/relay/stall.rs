@@ -58,9 +58,9 @@ impl Stalls {
         if nothing_more && !std::mem::replace(&mut self.nothing_more, true) {
             self.client.since = now;
         }
-        let patience = if nothing_more { last_words } else { write_stall };
+        let limit = if nothing_more { last_words } else { write_stall };
         let (client, server) = (self.client.look(client, now), self.server.look(server, now));
-        match (client >= patience, server >= write_stall) {
+        match (client >= limit, server >= write_stall) {
             (true, _) => Some(Who::Client),
             (false, true) => Some(Who::Server),
             (false, false) => None,

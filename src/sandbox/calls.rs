@@ -79,7 +79,7 @@ const KEEPER_CALLS: &[Call] = &[
     call(libc::SYS_sendto, If(UNADDRESSED)),  // tells of prog's end through the window
     call(libc::SYS_shutdown, Allow),          // closes the window
     call(libc::SYS_kill, If(ENDING)),         // session, prog and itself are told to end
-    call(libc::SYS_clock_gettime, Allow),     // patience, where the vDSO does not answer
+    call(libc::SYS_clock_gettime, Allow),     // timeouts, where the vDSO does not answer
     call(libc::SYS_brk, Allow),               // malloc
     call(libc::SYS_mmap, If(PRIVATE)),        // malloc; never code, never a file
     call(libc::SYS_munmap, Allow),            // malloc; std at exit
