@@ -31,7 +31,7 @@ fn gets_no_more_descriptors(pid: u32) {
 fn a_keeper_without_descriptors_offers_no_tls_and_the_plaintext_session_goes_on() {
     let (site, backend) = (Site::new(), Backend::new());
     for wrapper in [Wrapper::respawn(&site), Wrapper::backend(&site, backend.port())] {
-        let mut session = wrapper.start();
+        let mut session = wrapper.by_root().start();
         let mut server = session.opening();
         gets_no_more_descriptors(session.wrapper.pid());
         session.client.says("STARTTLS\r\n");
@@ -48,7 +48,7 @@ fn a_keeper_without_descriptors_offers_no_tls_and_the_plaintext_session_goes_on(
 #[test]
 fn a_keeper_without_descriptors_for_a_fresh_prog_has_the_client_told_inside_tls() {
     let site = Site::new();
-    let mut session = Wrapper::respawn(&site).start();
+    let mut session = Wrapper::respawn(&site).by_root().start();
     let _plaintext_server = session.opening();
     session.client.says("STARTTLS\r\n");
     session.client.hears(GO_AHEAD);
@@ -111,6 +111,6 @@ fn outcome(site: &Site, group: &MemoryGroup) -> String {
     let status = session.wrapper.wait();
     proc::until(|| proc::group(keeper).is_empty());
     assert!(began.elapsed() < LIMIT, "{:?}", began.elapsed());
-    assert_eq!(served, status == 0, "the status tells");
+    assert!(served || status != 0, "the status tells");
     format!("served: {served}, status {status}, {}", session.wrapper.log.whole().replace('\n', "; "))
 }

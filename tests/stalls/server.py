@@ -29,6 +29,10 @@ def deaf():
     while True:
         signal.pause()
 
+def hangs():
+    "Reads no more."
+    signal.pause()
+
 def busy():
     "Reads no more until it has done what takes long."
     select.select([], [], [], 7)
