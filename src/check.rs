@@ -87,25 +87,37 @@ fn count(anchors: Vec<CertificateDer<'static>>) -> Option<String> {
     Some(format!("{} of them", anchors.len()))
 }
 
-/// Reads key and chain, and looks at what no handshake shows: the order of the chain, and its dates.
+/// Reads keys and chains, and looks at what no handshake shows: the order of each chain, and its dates. Returns when the
+/// first of them ends.
 fn identity(files: &Files, log: &Log) -> Result<Option<String>, Error> {
     let identity = files.load(log)?;
-    let wrong = |why: String| Error::TlsConfig(format!("certificate {}: {why}", files.chain.display()));
-    let chain = identity.chain();
+    let mut ends = Vec::new();
+    for chain in identity.chains() {
+        let end =
+            sound(chain).map_err(|why| Error::TlsConfig(format!("certificate {}: {why}", files.chain.display())))?;
+        ends.extend(end);
+    }
+    Ok(ends.into_iter().min().map(|end| format!("until {end}")))
+}
+
+/// When this chain's first certificate ends; or what is wrong with the chain.
+fn sound(chain: &[CertificateDer<'_>]) -> Result<Option<String>, String> {
+    let unreadable = || "it cannot be read".to_owned();
+    let mut ends = Vec::new();
     for certificate in chain {
-        let validity = Validity::of(certificate).ok_or_else(|| wrong("it cannot be read".into()))?;
-        validity.holds_at(SystemTime::now()).map_err(wrong)?;
+        let validity = Validity::of(certificate).ok_or_else(unreadable)?;
+        validity.holds_at(SystemTime::now())?;
+        ends.push(validity.until);
     }
     let names: Option<Vec<_>> = chain.iter().map(|certificate| DistinguishedNames::of(certificate)).collect();
-    let names = names.ok_or_else(|| wrong("it cannot be read".into()))?;
+    let names = names.ok_or_else(unreadable)?;
     for pair in names.windows(2) {
         if let [subject, issuer] = pair
             && subject.issuer != issuer.subject
         {
             let (subject, next) = (&subject.subject, &issuer.subject);
-            return Err(wrong(format!("{subject} is not followed by its issuer, but by {next}: mend the order")));
+            return Err(format!("{subject} is not followed by its issuer, but by {next}: mend the order"));
         }
     }
-    let until = chain.first().and_then(|leaf| Validity::of(leaf)).map(|validity| format!("until {}", validity.until));
-    Ok(until)
+    Ok(ends.into_iter().next())
 }

@@ -4,10 +4,11 @@
 
 mod support;
 
+use std::fs;
 use std::process::Output;
 
 use support::backend::{Backend, ClosedPort};
-use support::certificates::{Dir, Flaw, Site};
+use support::certificates::{Dir, Flaw, Site, keep};
 use support::servers::{Listening, behind_tcpserver, compiled, mailfront, nginx_behind_proxy, stunnel};
 use support::tls;
 use support::wrapper::Wrapper;
@@ -38,6 +39,26 @@ fn an_expired_certificate_is_told() {
     let output = checked(&Wrapper::respawn(&Site::flawed(Flaw::Expired)).option("--check"), &mailfront().words());
     has(&output, 96, &["failed: key "]);
     assert!(output.0.contains("it expired at 2020-01-01T00:00:00Z: renew it"), "{}", output.0);
+}
+
+/// Each key's, as a client may get any of them.
+#[test]
+fn a_chain_that_is_expired_or_out_of_order_is_told_whosever_it_is() {
+    let (site, expired, chained) = (Site::new(), Site::flawed(Flaw::Expired), Site::chained());
+    let text = |path: std::path::PathBuf| fs::read_to_string(path).unwrap();
+    let (keys, chains) = (site.dir.file("keys.pem"), site.dir.file("chains.pem"));
+    let wrapper = || Wrapper::respawn(&site).env("KEYFILE", &keys).env("CERTFILE", &chains).option("--check");
+    for (other, chain, why) in [
+        (&expired, text(expired.cert()), "it expired at 2020-01-01T00:00:00Z: renew it"),
+        (&chained, text(chained.cert()) + &text(Site::new().cert()), "is not followed by its issuer, but by "),
+    ] {
+        fs::write(&keys, text(site.key()) + &text(other.key())).unwrap();
+        keep(&keys);
+        fs::write(&chains, text(site.cert()) + &chain).unwrap();
+        let output = checked(&wrapper(), &mailfront().words());
+        has(&output, 96, &["failed: key "]);
+        assert!(output.0.contains(why), "{}", output.0);
+    }
 }
 
 #[test]

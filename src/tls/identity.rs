@@ -85,6 +85,11 @@ impl Identity {
         self.pairs.first().map_or(&[], |pair| &pair.chain)
     }
 
+    /// The chain of each key.
+    pub fn chains(&self) -> impl Iterator<Item = &[CertificateDer<'static>]> {
+        self.pairs.iter().map(|pair| &*pair.chain)
+    }
+
     /// The signature schemes this key can do, most wanted first.
     pub fn schemes(&self) -> Vec<u16> {
         self.pairs.first().map_or_else(Vec::new, Pair::schemes)
