@@ -21,7 +21,7 @@ mod switch;
 
 pub use approach::{Approach, Refusal, Step};
 pub use order::{Order, Outcome, Replayed, Surplus};
-use switch::Backend;
+use switch::PendingBackend;
 
 /// With `--require-tls`, the refused command that ends the session.
 pub const MAX_REFUSALS: usize = 10;
@@ -41,7 +41,7 @@ pub struct Session {
     /// The client will say no more, and the server knows.
     client_ended: bool,
     server: Waiting,
-    backend: Option<Backend>,
+    backend: Option<PendingBackend>,
     dialogue: Dialogue,
     replay: Option<Said>,
     /// The client's first command inside TLS, kept while the prefix is replayed.

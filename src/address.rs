@@ -119,7 +119,7 @@ impl Address {
         };
         match connected {
             Ok(connection) => Ok(Some(connection)),
-            Err(NoWay::Told) => Ok(None),
+            Err(NoWay::Terminated) => Ok(None),
             Err(NoWay::Because(why)) if Instant::now() >= until => {
                 Err(Error::Timeout(format!("unable to connect to {self}: {}", Reason(&why))))
             }
@@ -131,7 +131,7 @@ impl Address {
 /// Why there is no connection.
 enum NoWay {
     /// This process was told to end.
-    Told,
+    Terminated,
     /// Something else is the matter.
     Because(io::Error),
 }

@@ -24,8 +24,8 @@ pub struct Client {
     pub input: OwnedFd,
     /// What the client hears goes here.
     pub output: OwnedFd,
-    /// Which of them waited before they were [prepared](Self::prepare).
-    pub waited: [bool; 2],
+    /// Which of them were blocking before they were [prepared](Self::prepare).
+    pub was_blocking: [bool; 2],
 }
 
 impl Client {
@@ -62,7 +62,7 @@ impl Client {
     }
 
     fn over(input: OwnedFd, output: OwnedFd) -> Self {
-        Self { input, output, waited: [false; 2] }
+        Self { input, output, was_blocking: [false; 2] }
     }
 
     /// The numbers of the descriptors.
@@ -83,22 +83,22 @@ impl Client {
     /// # Errors
     /// [`Error::System`].
     pub fn prepare(&mut self) -> Result<(), Error> {
-        for (fd, waited) in [&self.input, &self.output].into_iter().zip(&mut self.waited) {
-            *waited |= waits(fd)?;
+        for (fd, was_blocking) in [&self.input, &self.output].into_iter().zip(&mut self.was_blocking) {
+            *was_blocking |= is_blocking(fd)?;
             ioctl_fionbio(fd, true).map_err(Error::system("make the client's descriptors non-blocking"))?;
         }
         Ok(())
     }
 
-    /// Makes those wait again that did when they were prepared, and lets go.
+    /// Makes those blocking again that were so before they were prepared, and lets go.
     pub fn release(self) {
-        wait_again([&self.input, &self.output], self.waited);
+        restore_blocking([&self.input, &self.output], self.was_blocking);
     }
 }
 
-/// Makes those of the client's descriptors wait that waited before.
-pub fn wait_again(descriptors: [impl AsFd; 2], waited: [bool; 2]) {
-    for (fd, _) in descriptors.into_iter().zip(waited).filter(|(_, waited)| *waited) {
+/// Makes those of the client's descriptors blocking again that were so before.
+pub fn restore_blocking(descriptors: [impl AsFd; 2], was_blocking: [bool; 2]) {
+    for (fd, _) in descriptors.into_iter().zip(was_blocking).filter(|(_, was_blocking)| *was_blocking) {
         // Nothing is left to be done if it fails: the descriptor's owner has closed it.
         let _ = ioctl_fionbio(fd, false);
     }
@@ -139,7 +139,7 @@ fn null() -> Result<OwnedFd, Error> {
     open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()).map_err(Error::system("open /dev/null"))
 }
 
-fn waits(fd: impl AsFd) -> Result<bool, Error> {
+fn is_blocking(fd: impl AsFd) -> Result<bool, Error> {
     let flags = fcntl_getfl(fd).map_err(Error::system("read the flags of the client's descriptors"))?;
     Ok(!flags.contains(OFlags::NONBLOCK))
 }

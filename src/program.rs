@@ -44,7 +44,7 @@ pub fn run(protocols: &'static [Protocol]) -> ! {
 pub fn serve(config: &Config, log: &mut Log) -> Result<u8, Error> {
     client::spare_messages(FileType::Fifo);
     (log.verbosity, log.client) = (config.verbosity, config.remote.clone());
-    let ucspi = config.ucspi.map(ucspi::Ends::adopt).transpose()?;
+    let ucspi = config.ucspi.map(ucspi::Descriptors::adopt).transpose()?;
     let mut client = Client::take()?;
     let ends = config.said.ends(client::ends(&client.input));
     log.client = log.client.take().or_else(|| ends.map(|ends| ends.client.to_string()));
@@ -55,7 +55,7 @@ pub fn serve(config: &Config, log: &mut Log) -> Result<u8, Error> {
     }
     sandbox::hide()?;
     let mut kept = vec![client.input.as_raw_fd(), client.output.as_raw_fd()];
-    kept.extend(ucspi.iter().flat_map(ucspi::Ends::numbers));
+    kept.extend(ucspi.iter().flat_map(ucspi::Descriptors::numbers));
     match window::split(&kept)? {
         Half::Keeper(window, session) => {
             // Open to the very end: sslserver -n ends whoever closes it sooner.
@@ -91,7 +91,7 @@ fn listen(
     client: Client,
     offer: Offer,
     report: Report,
-    ucspi: Option<ucspi::Ends>,
+    ucspi: Option<ucspi::Descriptors>,
 ) -> Result<u8, Error> {
     #[cfg(feature = "keylog")]
     crate::tls::open_key_log();
@@ -105,9 +105,9 @@ fn listen(
         implicit: config.implicit,
         transcript: config.verbosity >= 3,
     };
-    let waited = client.waited;
+    let was_blocking = client.was_blocking;
     let side = Side::new(client.input, client.output);
-    let relay = Relay::new(config, log, window, side, Session::new(rules), report)?.with(ucspi, waited);
+    let relay = Relay::new(config, log, window, side, Session::new(rules), report)?.with(ucspi, was_blocking);
     config.walls.confine_session(relay.log())?;
     relay.run()
 }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use crate::config::{Config, Inside};
 use crate::message::{Error, Log, Quoted};
 use crate::side::{Fault, Side};
-use crate::ucspi::Ends;
+use crate::ucspi::Descriptors;
 use crate::window::{Ask, Window};
 use starttls_protocols::session::{Limit, Order, Session};
 
@@ -55,12 +55,12 @@ pub struct Relay<'a> {
     client_left: bool,
     limit: Option<(Limit, Instant)>,
     stalls: Stalls,
-    /// The UCSPI-TLS server's ends, while TLS may yet be asked for.
-    ucspi: Option<Ends>,
-    /// Which of the client's descriptors waited before they were ours.
-    waited: [bool; 2],
+    /// The UCSPI-TLS server's descriptors, while TLS may yet be asked for.
+    ucspi: Option<Descriptors>,
+    /// Which of the client's descriptors were blocking before they were ours.
+    was_blocking: [bool; 2],
     /// What it told of TLS.
-    told: Option<Vec<String>>,
+    ucspi_variables: Option<Vec<String>>,
     report: Report,
     control: Control,
     /// Where what is read is put, from whichever side.
@@ -102,18 +102,19 @@ impl<'a> Relay<'a> {
             limit: None,
             stalls: Stalls::new(config.limits, Instant::now()),
             ucspi: None,
-            waited: [false; 2],
-            told: None,
+            was_blocking: [false; 2],
+            ucspi_variables: None,
             report,
             control: Control::default(),
             piece: vec![0; PIECE].into(),
         })
     }
 
-    /// TLS with the client is left to a UCSPI-TLS server, whose descriptors waited, or did not, before they were ours.
+    /// TLS with the client is left to a UCSPI-TLS server, for which the client's descriptors are made blocking
+    /// again, if they were.
     #[must_use]
-    pub fn with(mut self, ucspi: Option<Ends>, waited: [bool; 2]) -> Self {
-        (self.ucspi, self.waited) = (ucspi, waited);
+    pub fn with(mut self, ucspi: Option<Descriptors>, was_blocking: [bool; 2]) -> Self {
+        (self.ucspi, self.was_blocking) = (ucspi, was_blocking);
         self
     }
 
@@ -257,7 +258,7 @@ impl<'a> Relay<'a> {
 
     fn pass_through(&mut self) -> Result<(), Error> {
         let inside = [Some(&self.client), self.server.as_ref()].into_iter().flatten().any(|side| side.tls().is_some());
-        if !inside && self.told.is_none() {
+        if !inside && self.ucspi_variables.is_none() {
             self.window.tell(&Ask::Release)?;
         }
         let Some(server) = &mut self.server else { return Ok(()) };

@@ -181,7 +181,7 @@ fn limit() -> Result<(), Error> {
     set_no_new_privs(true).map_err(Error::system("renounce new privileges"))
 }
 
-/// How much of a wall stands, for who asks.
+/// The Landlock ABI in force, if the wall is Landlock; for the log.
 struct Strength(Option<ABI>);
 
 impl Display for Strength {

@@ -11,7 +11,7 @@ use crate::message::Error;
 use crate::{proxy, raw, window};
 
 /// The most bytes a UCSPI-TLS server may tell of a handshake. sslserver sends certificates, too, in PEM.
-pub const MAX_TOLD: usize = 64 * 1024;
+pub const MAX_TLS_VARIABLES: usize = 64 * 1024;
 
 /// The administrator's word to a server that it may offer STARTTLS by UCSPI-TLS.
 pub const OFFER: &str = "UCSPITLS";
@@ -24,7 +24,7 @@ pub const START_AND_TELL: u8 = b'Y';
 
 /// What a UCSPI-TLS server left open for us.
 #[derive(Debug)]
-pub struct Ends {
+pub struct Descriptors {
     /// Where TLS is asked for.
     pub control: OwnedFd,
     /// What the client says inside TLS.
@@ -33,7 +33,7 @@ pub struct Ends {
     pub output: OwnedFd,
 }
 
-impl Ends {
+impl Descriptors {
     /// Takes the descriptors of these numbers over. Call it before anything else is opened.
     ///
     /// # Errors
@@ -58,9 +58,9 @@ impl Ends {
 
 /// What a UCSPI-TLS server tells of the handshake, as far as it has come.
 #[derive(Debug, Default)]
-pub struct Told(Vec<u8>);
+pub struct TlsVariables(Vec<u8>);
 
-impl Told {
+impl TlsVariables {
     /// It told this. True when that was all.
     pub fn hears(&mut self, bytes: &[u8]) -> bool {
         self.0.extend_from_slice(bytes);
@@ -69,7 +69,7 @@ impl Told {
 
     /// How many bytes more may come.
     pub fn room(&self) -> usize {
-        MAX_TOLD - self.0.len().min(MAX_TOLD)
+        MAX_TLS_VARIABLES - self.0.len().min(MAX_TLS_VARIABLES)
     }
 
     /// Nothing came.
@@ -121,7 +121,7 @@ mod tests {
     fn what_is_told_ends_with_two_nuls_however_it_is_cut() {
         let whole = b"SSL_PROTOCOL=TLSv1.3\0SSL_PEER_CERT_HASH\0PATH=/tmp\0SSL_X=a\nb\0SSL_CIPHER=x y\0\0";
         for pieces in [1, 7, whole.len()] {
-            let mut told = Told::default();
+            let mut told = TlsVariables::default();
             let over: Vec<bool> = whole.chunks(pieces).map(|piece| told.hears(piece)).collect();
             assert_eq!(over.iter().position(|over| *over), Some(over.len() - 1));
             assert_eq!(told.variables(), ["SSL_PROTOCOL=TLSv1.3", "SSL_PEER_CERT_HASH", "SSL_CIPHER=x y"]);
@@ -130,8 +130,8 @@ mod tests {
 
     #[test]
     fn what_may_be_told_is_bounded() {
-        let mut told = Told::default();
-        for (more, left) in [(MAX_TOLD - 1, 1), (1, 0), (1, 0)] {
+        let mut told = TlsVariables::default();
+        for (more, left) in [(MAX_TLS_VARIABLES - 1, 1), (1, 0), (1, 0)] {
             told.hears(&vec![b'x'; more]);
             assert_eq!(told.room(), left);
         }

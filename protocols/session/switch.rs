@@ -11,7 +11,7 @@ use crate::unit::{Unit, Waiting};
 use crate::{Effect, Greeting, Offer, Policy, Protocol, Reply, Sentence, Snooper, Verdict};
 
 /// The TLS server, reached but not yet in charge.
-pub(super) struct Backend {
+pub(super) struct PendingBackend {
     protocol: Protocol,
     snooper: Box<dyn Snooper>,
     waiting: Waiting,
@@ -54,7 +54,7 @@ impl Session {
     /// it can be told about it. Its greeting must follow here too (law 4), if it is one that greets.
     pub fn reached(&mut self) {
         let Some(protocol) = self.protocol().filter(|_| self.phase == Phase::Preparing) else { return };
-        self.backend = Some(Backend::new(protocol));
+        self.backend = Some(PendingBackend::new(protocol));
         if protocol.is_client_first() {
             self.go_ahead();
         }
@@ -242,7 +242,7 @@ impl Session {
     }
 }
 
-impl Backend {
+impl PendingBackend {
     fn new(protocol: Protocol) -> Self {
         let snooper = (protocol.snooper)(Policy::INSIDE);
         Self { protocol, snooper, waiting: Waiting::default(), greeting: Vec::new() }

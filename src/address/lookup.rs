@@ -27,32 +27,32 @@ pub(super) fn look_up(
     signals: &Signals,
     give_up: impl FnOnce() -> Result<(), Error>,
 ) -> Result<Vec<SocketAddr>, NoWay> {
-    let (told, tell) = pipe_with(PipeFlags::CLOEXEC)?;
+    let (reader, writer) = pipe_with(PipeFlags::CLOEXEC)?;
     let Some(child) = raw::fork(&[])? else {
-        raw::close(&gaps(&[tell.as_raw_fd()]));
+        raw::close(&gaps(&[writer.as_raw_fd()]));
         let ready = give_up().map_err(io::Error::other);
         let _ = set_parent_process_death_signal(Some(Signal::KILL));
-        let _ = rustix::io::write(&tell, &encode(ready.and_then(|()| (host, port).to_socket_addrs())));
+        let _ = rustix::io::write(&writer, &encode(ready.and_then(|()| (host, port).to_socket_addrs())));
         raw::exit(0);
     };
-    drop(tell);
-    let answer = hear(&told, until, signals);
+    drop(writer);
+    let answer = hear(&reader, until, signals);
     end(child);
     decode(&answer?)
 }
 
 /// What it tells, if it does in time.
-fn hear(told: &OwnedFd, until: Instant, signals: &Signals) -> Result<Vec<u8>, NoWay> {
-    while !signals.wait(Some(told.as_fd()), Some(until)).map_err(io::Error::other)? {
+fn hear(reader: &OwnedFd, until: Instant, signals: &Signals) -> Result<Vec<u8>, NoWay> {
+    while !signals.wait(Some(reader.as_fd()), Some(until)).map_err(io::Error::other)? {
         if signals.ask_to_end() {
-            return Err(NoWay::Told);
+            return Err(NoWay::Terminated);
         }
         if Instant::now() >= until {
             return Err(io::Error::other("the look-up took too long").into());
         }
     }
     let mut answer = vec![0; MAX_ADDRESSES];
-    let length = rustix::io::retry_on_intr(|| rustix::io::read(told, &mut answer[..]))?;
+    let length = rustix::io::retry_on_intr(|| rustix::io::read(reader, &mut answer[..]))?;
     answer.truncate(length);
     Ok(answer)
 }

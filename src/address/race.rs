@@ -80,7 +80,7 @@ impl Race {
         let sockets = self.under_way.iter().map(|(_, socket)| PollFd::new(socket, PollFlags::OUT));
         let ready = signals.wait_among(sockets.collect(), Some(until)).map_err(io::Error::other)?;
         if signals.ask_to_end() {
-            return Err(NoWay::Told);
+            return Err(NoWay::Terminated);
         }
         // From the last one on, so that the places of the others stay.
         for place in ready.iter().rev() {

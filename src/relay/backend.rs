@@ -34,7 +34,7 @@ impl Relay<'_> {
             self.session.prepared(ready);
             return Ok(());
         };
-        match if ready { self.reach(backend, BACKEND_TIMEOUT) } else { Err(NoTls::Told) } {
+        match if ready { self.reach(backend, BACKEND_TIMEOUT) } else { Err(NoTls::Reported) } {
             Ok(Reached { greeted, until }) => {
                 if self.config.server_learns_of_tls() {
                     self.session.reached();
@@ -103,7 +103,7 @@ impl Relay<'_> {
     }
 
     fn reach_by(&mut self, backend: &Backend, tls: BackendTls, ask: &Ask, timeout: Duration) -> Result<Reached, NoTls> {
-        let side = self.ask_for_side(ask)?.ok_or(NoTls::Told)?;
+        let side = self.ask_for_side(ask)?.ok_or(NoTls::Reported)?;
         let until = Instant::now() + timeout;
         self.reactor.register(Who::Backend, &side)?;
         self.backend = Some(side);
@@ -128,7 +128,7 @@ impl Relay<'_> {
 
     /// TLS with the backend.
     fn secure(&mut self, backend: &Backend, until: Instant) -> Result<(), NoTls> {
-        let leg = self.backend_leg(backend)?.ok_or(NoTls::Told)?;
+        let leg = self.backend_leg(backend)?.ok_or(NoTls::Reported)?;
         while self.backend.as_mut().is_some_and(|side| !side.flush()) {
             if !self.wait(Some(until))? {
                 return Err(NoTls::timeout());
@@ -200,7 +200,7 @@ impl Relay<'_> {
 
     pub(super) fn backend_failed(&mut self, backend: &Backend, why: &NoTls) {
         self.drop_backend();
-        if !matches!(why, NoTls::Told) {
+        if !matches!(why, NoTls::Reported) {
             let what = format!("unable to use the TLS server {}: {why}", backend.address);
             self.log.warning(what);
         }

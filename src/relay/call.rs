@@ -35,7 +35,7 @@ impl Relay<'_> {
             Err(why) => {
                 self.control.tell(&[]);
                 // The keeper has its reason, and tells it.
-                let why = if let NoTls::Told = why { return Ok(UNREACHED) } else { self.unreached(backend, why) };
+                let why = if let NoTls::Reported = why { return Ok(UNREACHED) } else { self.unreached(backend, why) };
                 self.control.end(&why);
                 Err(why)
             }

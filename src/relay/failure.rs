@@ -13,7 +13,7 @@ use crate::tls::{about_certificate, is_no_tls};
 #[must_use]
 pub(super) enum NoTls {
     /// The keeper refused what it takes, and has said why.
-    Told,
+    Reported,
     /// The peer turned the request for STARTTLS down, or made it impossible.
     Refused(Refusal),
     /// The connection or TLS itself failed.
@@ -73,7 +73,7 @@ impl From<io::Error> for NoTls {
 impl Display for NoTls {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Told => Ok(()),
+            Self::Reported => Ok(()),
             Self::Refused(Refusal::NotOffered(line)) => write!(f, "it offers no TLS: {}", Quoted(line)),
             Self::Refused(Refusal::Greeting(line)) => write!(f, "it will not serve: {}", Quoted(line)),
             Self::Refused(Refusal::Behind(count)) => write!(f, "it sent {count} bytes of plaintext behind a reply"),

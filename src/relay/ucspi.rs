@@ -12,14 +12,19 @@ use crate::message::Error;
 use crate::proxy::Tls;
 use crate::side::Side;
 use crate::tls::{Facts, Guest, Heard};
-use crate::ucspi::{self, Ends, START, START_AND_TELL, Told};
+use crate::ucspi::{self, Descriptors, START, START_AND_TELL, TlsVariables};
 use crate::window::Ask;
 use starttls_protocols::session::Surplus;
 
 impl Relay<'_> {
     /// The go-ahead is out, and TLS is the affair of whoever started us. What the client says now is read there, from
     /// the same descriptor; so nothing that came behind STARTTLS may have been read here (law 1).
-    pub(super) fn hand_over(&mut self, ends: Ends, surplus: Surplus, until: Instant) -> Result<Option<Next>, Error> {
+    pub(super) fn hand_over(
+        &mut self,
+        descriptors: Descriptors,
+        surplus: Surplus,
+        until: Instant,
+    ) -> Result<Option<Next>, Error> {
         let surplus = surplus.into_bytes().len();
         if surplus > 0 {
             self.log.warning(format_args!("the client sent {surplus} bytes of plaintext behind STARTTLS"));
@@ -29,15 +34,15 @@ impl Relay<'_> {
         self.reactor.deregister(&self.client);
         // Shared with the one who reads from it now.
         if let Some(output) = self.client.output() {
-            client::wait_again([self.client.input(), output], self.waited);
+            client::restore_blocking([self.client.input(), output], self.was_blocking);
         }
-        match self.ask_for_tls(ends.control, until) {
+        match self.ask_for_tls(descriptors.control, until) {
             Ok(told) => {
-                self.client = Side::new(ends.input, ends.output);
+                self.client = Side::new(descriptors.input, descriptors.output);
                 self.client.set_nonblocking(true)?;
                 self.reactor.register(Who::Client, &self.client)?;
                 self.report.handshake_done(Some(facts(&told.variables())));
-                self.told = Some(told.variables());
+                self.ucspi_variables = Some(told.variables());
                 Ok(None)
             }
             Err(why) => {
@@ -54,10 +59,10 @@ impl Relay<'_> {
 
     /// `Y`, and what is told then, to its end: two NULs, or the end of the control socket, whichever comes first;
     /// servers differ.
-    fn ask_for_tls(&mut self, control: OwnedFd, until: Instant) -> Result<Told, NoTls> {
+    fn ask_for_tls(&mut self, control: OwnedFd, until: Instant) -> Result<TlsVariables, NoTls> {
         self.speak_over(control)?;
         self.tell_backend(&[START_AND_TELL]);
-        let mut told = Told::default();
+        let mut told = TlsVariables::default();
         let mut buffer = [0; PIECE];
         let outcome = loop {
             let room = told.room().min(PIECE);
@@ -134,7 +139,7 @@ impl Relay<'_> {
 
     /// What a server is told of the client's TLS, whoever spoke it.
     pub(super) fn tls_with_client(&self) -> Option<Tls> {
-        match &self.told {
+        match &self.ucspi_variables {
             Some(variables) => Some(ucspi::tls(variables)),
             None => self.facts().map(Tls::from),
         }
@@ -142,7 +147,7 @@ impl Relay<'_> {
 
     /// The variables that tell prog of it.
     pub(super) fn variables(&self) -> Vec<String> {
-        match &self.told {
+        match &self.ucspi_variables {
             Some(variables) => variables.clone(),
             None => self.facts().map_or_else(Vec::new, |facts| facts.variables()),
         }

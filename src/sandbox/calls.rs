@@ -10,8 +10,8 @@ use libc::{
 use rustix::process::{Pid, getpid};
 use seccompiler::sock_filter;
 
-use super::filter::Verdict::{Absent, Allow, If};
-use super::filter::{Call, Test, Verdict, length, program};
+use super::filter::Action::{Absent, Allow, If};
+use super::filter::{Action, Call, Test, length, program};
 
 /// For the session: what moves bytes between the descriptors it has, and what Rust, the C library and aws-lc need
 /// to live. Nothing here opens, connects, executes, forks, or looks at another process.
@@ -105,8 +105,8 @@ const SYS_STAT: i64 = libc::SYS_stat;
 #[cfg(not(all(target_arch = "x86_64", target_env = "musl")))]
 const SYS_STAT: i64 = libc::SYS_newfstatat;
 
-const fn call(number: i64, verdict: Verdict) -> Call {
-    Call { number, verdict }
+const fn call(number: i64, action: Action) -> Call {
+    Call { number, action }
 }
 
 const fn one_of(argument: u32, values: &'static [u32]) -> Test {

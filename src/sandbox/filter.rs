@@ -10,12 +10,12 @@ pub(super) struct Call {
     /// Its number on this machine.
     pub(super) number: i64,
     /// What becomes of it.
-    pub(super) verdict: Verdict,
+    pub(super) action: Action,
 }
 
 /// What becomes of a call. A call that is not in the table, or does not pass its tests, kills the process.
 #[derive(Clone, Copy)]
-pub(super) enum Verdict {
+pub(super) enum Action {
     /// It is made.
     Allow,
     /// It is made if all these hold.
@@ -47,7 +47,7 @@ pub(super) const fn length(calls: &[Call]) -> usize {
     length - 1
 }
 
-/// The program: a binary search for the number, and one end for each verdict. When a filter is installed the kernel
+/// The program: a binary search for the number, and one end for each action. When a filter is installed the kernel
 /// compiles it and tries every number there is, so a short program is a fast start: the session's takes 62
 /// microseconds of processor time as a list, 45 as a search, 37 since its ends are shared. `LENGTH` is the table's
 /// [`length`].
@@ -125,13 +125,13 @@ impl<const LENGTH: usize> Program<LENGTH> {
     }
 
     const fn push_leaf(&mut self, call: &Call) {
-        let then = match call.verdict {
-            Verdict::Allow => self.to(End::Allow),
-            Verdict::Absent => self.to(End::Absent),
-            Verdict::If(_) => 0,
+        let then = match call.action {
+            Action::Allow => self.to(End::Allow),
+            Action::Absent => self.to(End::Absent),
+            Action::If(_) => 0,
         };
         self.push(JUMP_IF_EQUAL, then, self.to(End::Kill), call.number as u32);
-        if let Verdict::If(tests) = call.verdict {
+        if let Action::If(tests) = call.action {
             self.push_tests(tests);
         }
     }
@@ -167,7 +167,7 @@ impl<const LENGTH: usize> Program<LENGTH> {
 
 /// The comparison, and the call's tests.
 const fn leaf_length(call: &Call) -> usize {
-    let Verdict::If(tests) = call.verdict else { return 1 };
+    let Action::If(tests) = call.action else { return 1 };
     let mut length = 1;
     let mut at = 0;
     while at < tests.len() {
@@ -183,7 +183,7 @@ const LONGEST_TABLE: usize = 32;
 /// Instructions before the first call: machine and number.
 const PROLOGUE: usize = 3;
 
-/// Instructions behind the last call: one for each verdict.
+/// Instructions behind the last call: one for each action.
 const ENDS: usize = 3;
 
 /// Where struct seccomp_data has the machine and the arguments.
@@ -207,15 +207,15 @@ pub(super) mod tests {
     use super::*;
 
     const CALLS: &[Call] = &[
-        Call { number: 7, verdict: Verdict::Allow },
-        Call { number: 1, verdict: Verdict::Absent },
-        Call { number: 9, verdict: Verdict::If(&[Test { argument: 1, mask: 6, values: &[2, 4], negated: false }]) },
+        Call { number: 7, action: Action::Allow },
+        Call { number: 1, action: Action::Absent },
+        Call { number: 9, action: Action::If(&[Test { argument: 1, mask: 6, values: &[2, 4], negated: false }]) },
         Call {
             number: 0,
-            verdict: Verdict::If(&[TWO, Test { argument: 5, mask: u32::MAX, values: &[0], negated: false }]),
+            action: Action::If(&[TWO, Test { argument: 5, mask: u32::MAX, values: &[0], negated: false }]),
         },
-        Call { number: 3, verdict: Verdict::If(&[NOT_TWO_NOR_FIVE, TWO_AT_LAST]) },
-        Call { number: 4, verdict: Verdict::If(&[TWO_AT_LAST, NOT_TWO_NOR_FIVE]) },
+        Call { number: 3, action: Action::If(&[NOT_TWO_NOR_FIVE, TWO_AT_LAST]) },
+        Call { number: 4, action: Action::If(&[TWO_AT_LAST, NOT_TWO_NOR_FIVE]) },
     ];
     const TWO: Test = Test { argument: 0, mask: u32::MAX, values: &[2], negated: false };
     const TWO_AT_LAST: Test = Test { argument: 5, mask: u32::MAX, values: &[2], negated: false };
@@ -223,16 +223,16 @@ pub(super) mod tests {
     const PROGRAM: [sock_filter; length(CALLS)] = program(CALLS);
 
     fn run(arch: u32, number: u32, arguments: [u32; 6]) -> u32 {
-        verdict(&PROGRAM, arch, number, arguments)
+        action(&PROGRAM, arch, number, arguments)
     }
 
     /// Whether the kernel would make this call.
     pub(in super::super) fn allows(program: &[sock_filter], number: i64, arguments: [u32; 6]) -> bool {
-        verdict(program, ARCH, number as u32, arguments) == libc::SECCOMP_RET_ALLOW
+        action(program, ARCH, number as u32, arguments) == libc::SECCOMP_RET_ALLOW
     }
 
     /// What the kernel would do, instruction by instruction.
-    fn verdict(program: &[sock_filter], arch: u32, number: u32, arguments: [u32; 6]) -> u32 {
+    fn action(program: &[sock_filter], arch: u32, number: u32, arguments: [u32; 6]) -> u32 {
         let mut data = vec![number, arch, 0, 0];
         data.extend(arguments.iter().flat_map(|argument| [*argument, 0]));
         let (mut at, mut value) = (0, 0);

@@ -12,7 +12,7 @@ use super::shown::Shown;
 
 /// One TLS connection.
 pub struct Leg {
-    /// By its address: a side is moved about, and most never speak TLS.
+    /// Boxed: most sessions never use TLS, and a side without it stays small.
     connection: Box<Connection>,
     /// The transport will bring no more bytes.
     transport_ended: bool,
