@@ -96,7 +96,6 @@ impl Leg {
         self.transport_ended |= count == 0;
         self.received += count as u64;
         if let Err(why) = self.connection.process_new_packets() {
-            self.forgo_close_notify();
             self.silenced |= matches!(why, Error::AlertReceived(_));
             return Err(io::Error::new(io::ErrorKind::InvalidData, self.reason(why)));
         }
