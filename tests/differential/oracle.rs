@@ -27,6 +27,8 @@ pub(crate) struct Oracle {
     pub(crate) to_tls: Vec<u8>,
     /// The client was heard, and the server not since.
     server_is_due: bool,
+    /// The server has heard something, or has begun, and said nothing since.
+    is_unanswered: bool,
     /// Two spoke at a time: it may have gone otherwise.
     pub(crate) raced: bool,
 }
@@ -69,6 +71,7 @@ impl Oracle {
             to_server: Default::default(),
             to_tls: Vec::new(),
             server_is_due: false,
+            is_unanswered: true,
             raced: false,
         };
         oracle.advance();
@@ -108,7 +111,7 @@ impl Oracle {
     }
 
     pub(crate) fn handshake_done(&mut self) {
-        (self.inside, self.state) = (true, State::Watching);
+        (self.inside, self.state, self.is_unanswered) = (true, State::Watching, true);
         self.session.handshake_done();
         self.advance();
     }
@@ -118,9 +121,10 @@ impl Oracle {
         self.state == State::Watching && self.client.is_empty() && self.session.awaits_command()
     }
 
-    /// It is this server's turn.
+    /// It is this server's turn, and it has said nothing at all to what it heard last. One that has said something, and
+    /// is waited for all the same, answers otherwise than the session knows.
     pub(crate) fn awaits_server(&self, part: usize) -> bool {
-        self.state == State::Watching && part == self.part() && !self.session.awaits_command()
+        self.state == State::Watching && part == self.part() && !self.session.awaits_command() && self.is_unanswered
     }
 
     /// Before TLS is 0, inside is 1.
@@ -150,7 +154,7 @@ impl Oracle {
         } else if server > 0 && !self.server[part].is_empty() {
             // It is nobody's turn, or the client's.
             self.raced |= self.session.awaits_command();
-            self.server_is_due = false;
+            (self.server_is_due, self.is_unanswered) = (false, false);
             self.session.server_says(&take(&mut self.server[part], server));
         } else if client > 0 && !self.client.is_empty() {
             self.raced |= self.server_ended[part];
@@ -171,7 +175,10 @@ impl Oracle {
         let part = self.part();
         match order {
             Order::ToClient(bytes) => self.to_client[part].extend(bytes),
-            Order::ToServer(bytes) => self.to_server[part].extend(bytes),
+            Order::ToServer(bytes) => {
+                self.to_server[part].extend(bytes);
+                self.is_unanswered = true;
+            }
             Order::Prepare => self.session.prepared(true),
             Order::Upgrade(surplus) => {
                 self.to_tls = surplus.into_bytes();
