@@ -90,22 +90,23 @@ pub fn place(fd: &OwnedFd, number: RawFd) -> io::Result<OwnedFd> {
     }
 }
 
-/// Whether SIGPIPE was ignored when this program was started. std, which has it ignored always, begins after this.
-static PIPE_WAS_IGNORED: AtomicBool = AtomicBool::new(false);
+/// Signals that a write may bring, each with whether it was ignored when this program was started: nobody reads, and
+/// the file is as long as RLIMIT_FSIZE lets it be. A message that cannot be written shall end no session.
+static OF_WRITING: [(c_int, AtomicBool); 2] =
+    [(libc::SIGPIPE, AtomicBool::new(false)), (libc::SIGXFSZ, AtomicBool::new(false))];
 
 #[used]
-// SAFETY: what stands here is called once, before main and by one thread, and needs nothing of std.
+// SAFETY: what stands here is called once, before main and by one thread, and needs nothing of std, which has SIGPIPE
+// ignored always and begins after this.
 #[unsafe(link_section = ".init_array")]
-static BEFORE_STD: extern "C" fn() = look_at_sigpipe;
+static BEFORE_STD: extern "C" fn() = ignore_signals_of_writing;
 
-extern "C" fn look_at_sigpipe() {
-    let mut action = MaybeUninit::<libc::sigaction>::zeroed();
-    // SAFETY: the kernel writes one sigaction, of which all bytes are there already.
-    let action = unsafe {
-        libc::sigaction(libc::SIGPIPE, ptr::null(), action.as_mut_ptr());
-        action.assume_init()
-    };
-    PIPE_WAS_IGNORED.store(action.sa_sigaction == libc::SIG_IGN, Ordering::Relaxed);
+extern "C" fn ignore_signals_of_writing() {
+    for (signal, was_ignored) in &OF_WRITING {
+        // SAFETY: no handler is set.
+        let before = unsafe { libc::signal(*signal, libc::SIG_IGN) };
+        was_ignored.store(before == libc::SIG_IGN, Ordering::Relaxed);
+    }
 }
 
 /// What was the case with signals when this program was started, and shall be again for what it starts.
@@ -188,9 +189,9 @@ pub fn spawn(image: &Image, input: BorrowedFd<'_>, output: BorrowedFd<'_>, befor
     Err(io::Error::from_raw_os_error(start.failure))
 }
 
-/// Makes this process that program, with SIGPIPE as it was. Returns why not.
+/// Makes this process that program, with the signals of writing as they were. Returns why not.
 pub fn exec(image: &Image) -> io::Error {
-    restore_sigpipe();
+    restore_signals_of_writing();
     io::Error::from_raw_os_error(Attempt::new(image).exec())
 }
 
@@ -211,7 +212,7 @@ struct Stack(MaybeUninit<[u8; 16 * 1024]>);
 extern "C" fn begin(start: *mut c_void) -> c_int {
     // SAFETY: it is the `Start` of `spawn`, which nobody else uses meanwhile.
     let start = unsafe { &mut *start.cast::<Start<'_>>() };
-    restore_sigpipe();
+    restore_signals_of_writing();
     // SAFETY: no handler is set, and the set is one that the kernel wrote.
     let moved = unsafe {
         libc::signal(libc::SIGCHLD, start.before.child);
@@ -222,11 +223,11 @@ extern "C" fn begin(start: *mut c_void) -> c_int {
     exit(127)
 }
 
-/// std has it ignored, and whoever started this program may have had it so as well.
-fn restore_sigpipe() {
-    if !PIPE_WAS_IGNORED.load(Ordering::Relaxed) {
-        // SAFETY: no handler is set. A write that nobody reads ends the process from now on.
-        unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
+/// Whoever started this program may have had them ignored as well.
+fn restore_signals_of_writing() {
+    for (signal, _) in OF_WRITING.iter().filter(|(_, was_ignored)| !was_ignored.load(Ordering::Relaxed)) {
+        // SAFETY: no handler is set. Such a write ends the process from now on.
+        unsafe { libc::signal(*signal, libc::SIG_DFL) };
     }
 }
 

@@ -52,6 +52,24 @@ fn a_client_with_alpn_must_name_the_protocol() {
     }
 }
 
+#[test]
+fn with_k_2_who_names_no_server_or_another_is_told_from_each_other() {
+    let site = Site::new();
+    for (name, reason) in [
+        ("mx.example", "there is no certificate for the server name that it asks for"),
+        // An address is no server name (RFC 6066 section 3).
+        ("127.0.0.1", "it asks for no server name, and there is no certificate without one"),
+    ] {
+        let wrapper = Wrapper::respawn(&site).options(&["-k", "2"]);
+        let wrapper = wrapper.env("KEYFILE:localhost", site.key()).env("CERTFILE:localhost", site.cert());
+        let (mut session, _server) = at_the_go_ahead(wrapper);
+        Client::new(&site).named(name).shake(&mut session.client).expect_err("there is no certificate");
+        session.client.hears_rest();
+        let log = session.end().log;
+        assert!(log.contains(&format!("warning: TLS handshake with the client failed: {reason}\n")), "{log}");
+    }
+}
+
 /// There was no STARTTLS that it could stand behind.
 #[test]
 fn plaintext_where_tls_begins_at_once_is_called_so() {

@@ -17,6 +17,7 @@ use support::{proc, tls};
 const STATES: &[&str] = &[
     "--default-signal=PIPE",
     "--ignore-signal=PIPE",
+    "--ignore-signal=XFSZ",
     "--ignore-signal=CHLD",
     "--ignore-signal=HUP,INT,TERM,USR1",
     "--block-signal=CHLD",
@@ -65,6 +66,19 @@ fn the_keeper_hears_that_prog_has_ended_and_that_it_shall_end_itself() {
             });
         }
     });
+}
+
+/// SIGXFSZ would end the keeper or the session where the log is a file.
+#[test]
+fn a_log_that_is_as_long_as_it_may_be_ends_no_session() {
+    let site = Site::new();
+    let limited = format!("ulimit -f 0; exec \"$@\" 2> {}", site.cert().with_file_name("log").display());
+    let wrapper = Wrapper::respawn(&site).options(&["-v", "3"]).behind(&["/bin/sh", "-c", &limited, "sh"]);
+    let mut session = wrapper.start();
+    let _plaintext_server = session.opening();
+    session.starttls(&tls::Client::new(&site));
+    session.fresh_server().exits(7);
+    assert_eq!(session.end().status, 7);
 }
 
 /// Which are blocked, and which ignored. Two are the C library's own.

@@ -8,7 +8,7 @@ use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert, Se
 use rustls::sign::CertifiedKey;
 
 use super::guest::{Inspector, Verification};
-use super::leg::{Leg, NO_APPLICATION_PROTOCOL, OwnAlert};
+use super::leg::{Leg, MISSING_EXTENSION, NO_APPLICATION_PROTOCOL, OwnAlert, UNRECOGNIZED_NAME};
 use super::{Lowest, remote};
 use crate::message::Error;
 use crate::window::{Ask, Chain, Peer, Window};
@@ -93,7 +93,6 @@ impl KeeperResolver {
             return None;
         }
         let name = hello.server_name().map(str::to_owned);
-        // RFC 6066 section 3, RFC 8446 section 9.2.
         let alert = if name.is_some() { UNRECOGNIZED_NAME } else { MISSING_EXTENSION };
         let schemes = hello.signature_schemes().iter().map(|scheme| (*scheme).into()).collect();
         let Some(answer) = self.window.ask(&Ask::Chain(name, schemes)).ok()? else {
@@ -103,6 +102,3 @@ impl KeeperResolver {
         Some(remote::certified(&self.window, Peer::Client, Chain::decode(&answer.bytes)?))
     }
 }
-
-const MISSING_EXTENSION: u8 = 109;
-const UNRECOGNIZED_NAME: u8 = 112;

@@ -113,9 +113,14 @@ impl Leg {
         Ok(())
     }
 
-    /// rustls knows no client that must offer ALPN, and takes the refusal for a lack of certificates.
-    fn reason(&self, why: Error) -> Error {
-        if self.own_alert.get() == Some(&NO_APPLICATION_PROTOCOL) { Error::NoApplicationProtocol } else { why }
+    /// rustls takes what was refused here for a lack of certificates.
+    fn reason(&self, why: Error) -> Box<dyn std::error::Error + Send + Sync> {
+        match self.own_alert.get() {
+            Some(&NO_APPLICATION_PROTOCOL) => Error::NoApplicationProtocol.into(),
+            Some(&UNRECOGNIZED_NAME) => "there is no certificate for the server name that it asks for".into(),
+            Some(&MISSING_EXTENSION) => "it asks for no server name, and there is no certificate without one".into(),
+            _ => why.into(),
+        }
     }
 
     /// Gives ciphertext to the transport, until none is left.
@@ -193,6 +198,12 @@ pub(super) type OwnAlert = Arc<OnceLock<u8>>;
 
 /// The client should have named the protocol (RFC 7301 section 3.2).
 pub(super) const NO_APPLICATION_PROTOCOL: u8 = 120;
+
+/// There is no certificate for that server name (RFC 6066 section 3).
+pub(super) const UNRECOGNIZED_NAME: u8 = 112;
+
+/// The client should have named a server (RFC 8446 section 9.2).
+pub(super) const MISSING_EXTENSION: u8 = 109;
 
 /// The content type and the level of a fatal alert (RFC 8446 section 6).
 const ALERT: u8 = 21;
