@@ -15,6 +15,25 @@ pub enum Note {
     ReplayRefused(Vec<u8>),
     /// What a transcript shows of something that was said (`-v 3`).
     Said(Speaker, Vec<u8>),
+    /// Where the transcript ends (`-v 3`): the bytes go by unwatched from here, for this reason.
+    Unwatched(Unwatched),
+}
+
+/// Why the rest of a session goes by unwatched (law 6).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unwatched {
+    /// The greeting is of no protocol this program speaks.
+    UnknownGreeting,
+    /// The greeting says that the server will not serve.
+    RefusingGreeting,
+    /// The client's command is no opening word.
+    Command,
+    /// A line of the client, or of the server, is longer than its protocol allows.
+    LineTooLong(Speaker),
+    /// More was said before TLS than is recorded.
+    PrefixTooLong,
+    /// The client's last word was heard.
+    ClientClosed,
 }
 
 /// Who says something in the transcript.

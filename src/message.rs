@@ -12,7 +12,7 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::retry_on_intr;
 use rustix::stdio::stderr;
-use starttls_protocols::note::{Note, Speaker};
+use starttls_protocols::note::{Note, Speaker, Unwatched};
 
 /// The most bytes of a foreign string that a message shows, in bytes before escaping.
 pub const MAX_QUOTED: usize = 100;
@@ -102,7 +102,20 @@ impl Display for NoteText<'_> {
                 };
                 write!(f, "{who}: {}", Quoted(line))
             }
+            Note::Unwatched(why) => write!(f, "unwatched from here: {}", reason(*why)),
         }
+    }
+}
+
+fn reason(why: Unwatched) -> &'static str {
+    match why {
+        Unwatched::UnknownGreeting => "no protocol has this greeting",
+        Unwatched::RefusingGreeting => "the server refuses to serve",
+        Unwatched::Command => "the command is no opening word",
+        Unwatched::LineTooLong(Speaker::Client) => "a line of the client is too long",
+        Unwatched::LineTooLong(_) => "a line of the server is too long",
+        Unwatched::PrefixTooLong => "more was said than is recorded",
+        Unwatched::ClientClosed => "the client has said its last word",
     }
 }
 
@@ -171,17 +184,17 @@ impl Log {
         }
     }
 
-    /// Says what was said, at `-v 3`.
+    /// Says what was said and what happened besides, at `-v 3`.
     pub fn transcript(&self, what: impl Display) {
         if self.verbosity >= 3 {
             self.write("info", what);
         }
     }
 
-    /// Says what the session notes: a line of the transcript at `-v 3`, anything else as a warning.
+    /// Says what the session notes: a line of the transcript or its end at `-v 3`, anything else as a warning.
     pub fn note(&self, note: &Note) {
         match note {
-            Note::Said(..) => self.transcript(NoteText(note)),
+            Note::Said(..) | Note::Unwatched(_) => self.transcript(NoteText(note)),
             _ => self.warning(NoteText(note)),
         }
     }

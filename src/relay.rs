@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::config::{Config, Inside};
-use crate::message::{Error, Log, Quoted};
-use crate::side::{Fault, Side};
+use crate::message::{Error, Log};
+use crate::side::Side;
 use crate::ucspi::Descriptors;
 use crate::window::{Ask, Window};
 use starttls_protocols::session::{Limit, Order, Session};
@@ -19,6 +19,7 @@ mod carry;
 mod control;
 mod failure;
 mod listen;
+mod parting;
 mod passage;
 mod proxy;
 mod reactor;
@@ -142,7 +143,7 @@ impl<'a> Relay<'a> {
         } else if self.serve()? {
             self.look_for_cuts();
             self.leave_server();
-            passage::close(&mut self.reactor, &mut self.client, self.config.limits)?;
+            self.close_client()?;
         }
         if self.session.was_refused() {
             self.report.left_refused();
@@ -243,19 +244,6 @@ impl<'a> Relay<'a> {
         Ok(())
     }
 
-    fn drop_server(&mut self) {
-        if let Some(server) = self.server.take() {
-            self.reactor.deregister(&server);
-        }
-    }
-
-    /// A TLS server that has not been told yet hears close_notify (RFC 8446 section 6.1), unless the client broke TLS.
-    fn leave_server(&mut self) {
-        if let Some(mut server) = self.server.take() {
-            if self.client.is_broken() { server.cut() } else { server.shut() }
-        }
-    }
-
     fn pass_through(&mut self) -> Result<(), Error> {
         let inside = [Some(&self.client), self.server.as_ref()].into_iter().flatten().any(|side| side.tls().is_some());
         if !inside && self.ucspi_variables.is_none() {
@@ -271,30 +259,6 @@ impl<'a> Relay<'a> {
             self.give_up(who);
         }
         Ok(())
-    }
-
-    /// Whoever stood still is not waited for any longer.
-    fn give_up(&mut self, who: Who) {
-        let name = if who == Who::Client { "the client" } else { "the server" };
-        self.log.warning(format_args!("{name} has stopped reading"));
-        self.report.stalled();
-        if who == Who::Client {
-            self.client.lose();
-        }
-    }
-
-    /// Tells a side that broke TLS, and with `-J` one that left without close_notify, from one that said its last word.
-    fn look_for_cuts(&mut self) {
-        let sides = [("the client", Some(&self.client)), ("the TLS server", self.server.as_ref())];
-        for (who, fault) in sides.into_iter().filter_map(|(who, side)| Some((who, side?.fault()?))) {
-            let what = match fault {
-                Fault::Cut if !self.config.tls.cut_is_error => continue,
-                Fault::Cut => format!("{who} closed the connection without close_notify"),
-                Fault::Broken(why) => format!("TLS with {who} failed: {}", Quoted(why.as_bytes())),
-            };
-            self.log.warning(what);
-            self.report.cut();
-        }
     }
 }
 

@@ -12,10 +12,13 @@ use crate::message::Error;
 use crate::tls::{Heard, Leg};
 
 mod descriptors;
+mod lost;
 mod progress;
 mod tls;
 
 use descriptors::{Input, Output, read_plain, send_plain};
+pub use lost::Loss;
+use lost::Lost;
 use tls::read_tls;
 
 /// Client, server or backend.
@@ -37,9 +40,8 @@ pub struct Side {
     shut: bool,
     /// The peer answers behind our end, too, so that its own end is due in any case.
     has_the_last_word: bool,
-    /// The peer is gone: it hears nothing any more.
-    lost: bool,
-    write_error: Option<io::Error>,
+    /// The peer is gone: it hears nothing any more, and this is why.
+    lost: Option<Lost>,
     /// Nothing more comes.
     ended: Option<Heard>,
     fault: Option<Fault>,
@@ -69,8 +71,7 @@ impl Side {
             sent: 0,
             shut: false,
             has_the_last_word: false,
-            lost: false,
-            write_error: None,
+            lost: None,
             ended: None,
             fault: None,
         }
@@ -187,14 +188,14 @@ impl Side {
 
     /// Sends what the descriptor takes now, without a copy. Returns the number of bytes.
     fn send_at_once(&mut self, bytes: &[u8]) -> usize {
-        if self.lost || self.shut {
+        if self.is_lost() || self.shut {
             return 0;
         }
         match (Output { fd: self.output.as_ref(), writable: &mut self.writable, sent: &mut self.sent }).write(bytes) {
             Ok(count) => count,
             Err(why) if why.kind() == io::ErrorKind::WouldBlock => 0,
             Err(why) => {
-                self.lose_by(why);
+                self.lose(Loss::Writing(why));
                 0
             }
         }
@@ -202,12 +203,20 @@ impl Side {
 
     /// Says something at the next [`flush`](Self::flush), so that several pieces go out together.
     pub fn add(&mut self, bytes: &[u8]) {
-        if self.lost || self.shut || self.is_broken() {
+        if let Some(lost) = &mut self.lost {
+            lost.unsent |= !bytes.is_empty();
+            return;
+        }
+        if self.shut || self.is_broken() {
             return;
         }
         match &mut self.tls {
             None => self.pending.extend_from_slice(bytes),
-            Some(leg) => self.lost |= leg.write(bytes).is_err(),
+            Some(leg) => {
+                if let Err(why) = leg.write(bytes) {
+                    self.lose(Loss::Writing(why));
+                }
+            }
         }
     }
 
@@ -225,7 +234,7 @@ impl Side {
             Ok(()) => true,
             Err(why) if why.kind() == io::ErrorKind::WouldBlock => false,
             Err(why) => {
-                self.lose_by(why);
+                self.lose(Loss::Writing(why));
                 true
             }
         }
@@ -248,39 +257,9 @@ impl Side {
         }
     }
 
-    /// The output's other end was closed. If we closed ours before, that is the end of both directions and no loss:
-    /// what the peer said last may still wait in the input.
-    pub fn hang_up(&mut self) {
-        if !self.shut {
-            self.lose();
-        }
-    }
-
     /// The peer answers behind our end: an answer that is cut there is none (RFC 8446 section 6.1).
     pub fn expect_the_last_word(&mut self) {
         self.has_the_last_word = true;
-    }
-
-    /// The peer is gone.
-    pub fn lose(&mut self) {
-        self.lost = true;
-        self.pending.clear();
-    }
-
-    fn lose_by(&mut self, why: io::Error) {
-        self.lose();
-        self.write_error.get_or_insert(why);
-    }
-
-    /// Why the output takes nothing any more, where nobody has left: a disk is full.
-    pub fn take_write_error(&mut self) -> Option<io::Error> {
-        let by_leaving = [io::ErrorKind::BrokenPipe, io::ErrorKind::ConnectionReset];
-        self.write_error.take_if(|why| !by_leaving.contains(&why.kind()))
-    }
-
-    /// Whether the peer is gone.
-    pub fn is_lost(&self) -> bool {
-        self.lost
     }
 
     /// Reads and forgets what the peer still sends, TLS or not.

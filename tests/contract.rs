@@ -165,3 +165,43 @@ fn the_transcript_shows_no_secret() {
     }
     assert!(!log.contains("AGEAc2VjcmV0"), "{log}");
 }
+
+#[test]
+fn the_transcript_tells_why_a_reply_was_not_sent() {
+    let site = Site::new();
+    for (level, tells) in [("2", false), ("3", true)] {
+        let mut session = Wrapper::respawn(&site).options(&["-v", level]).start();
+        let mut server = session.opening();
+        session.client.says("NOOP\r\n");
+        server.hears("NOOP\r\n");
+        session.unshare();
+        session.reset();
+        server.hears_end();
+        drop(server);
+        let log = session.end().log;
+        // Whichever of its two descriptors tells first.
+        let reasons = ["connection reset by peer", "it hung up"];
+        let told = reasons.iter().any(|why| log.contains(&format!("info: the client was lost: {why}\n")));
+        assert_eq!(told, tells, "{log}");
+    }
+}
+
+#[test]
+fn the_transcript_tells_where_and_why_it_ends() {
+    let site = Site::new();
+    for (client, why) in
+        [("MAIL FROM:<>\r\n", "the command is no opening word"), ("", "the client has said its last word")]
+    {
+        let mut session = Wrapper::respawn(&site).options(&["-v", "3"]).start();
+        let mut server = session.opening();
+        session.client.says(client);
+        session.client.says_no_more();
+        server.hears(client);
+        server.hears_end();
+        drop(server);
+        session.client.hears_end();
+        let log = session.end().log;
+        assert!(log.contains(&format!("starttls-wrapper: info: unwatched from here: {why}\n")), "{log}");
+        assert!(!log.contains("was lost"), "{log}");
+    }
+}

@@ -3,7 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that fails panics")]
 
-use starttls_protocols::dialogue::MAX_BYTES;
+use starttls_protocols::dialogue::{MAX_BYTES, MAX_COMMANDS};
 use starttls_protocols::line::MAX_LINE;
 use starttls_protocols::session::{Limit, Order, Outcome, Rules, Session};
 use starttls_protocols::{Offer, PROTOCOLS};
@@ -238,8 +238,38 @@ fn a_transcript_has_every_line_that_is_watched() {
     let told = notes(&mut session);
     assert_eq!(
         told,
-        ["S: 220 mx", "C: STARTTLS", "W: 503 5.5.1 EHLO first", "C: EHLO a", "S: 250 mx", "C: AUTH"].map(String::from)
+        [
+            "S: 220 mx",
+            "C: STARTTLS",
+            "W: 503 5.5.1 EHLO first",
+            "C: EHLO a",
+            "S: 250 mx",
+            "C: AUTH",
+            "unwatched from here: the command is no opening word"
+        ]
+        .map(String::from)
     );
+}
+
+#[test]
+fn a_transcript_ends_with_why_nobody_watches_any_more() {
+    let rules = Rules { transcript: true, ..LENIENT };
+    let (line, most) = (format!("220-{}\r\n", "x".repeat(MAX_LINE)), ["EHLO a\r\n", "250 mx\r\n"].repeat(MAX_COMMANDS));
+    for (said, why) in [
+        (&["SSH-2.0\r\n"][..], "no protocol has this greeting"),
+        (&["554 no\r\n"], "the server refuses to serve"),
+        (&["220 mx\r\n", "MAIL\r\n"], "the command is no opening word"),
+        (&["220 mx\r\n", &line], "a line of the client is too long"),
+        (&[&line], "a line of the server is too long"),
+        (&[&["220 mx\r\n"], &most[..], &["EHLO a\r\n"]].concat(), "more was said than is recorded"),
+        (&["220 mx\r\n", "EHLO"], "the client has said its last word"),
+    ] {
+        let mut session = session(rules, said);
+        session.client_closed();
+        assert_eq!(notes(&mut session).pop(), Some(format!("unwatched from here: {why}")), "{said:?}");
+    }
+    let mut strict = session(Rules { strict: true, ..rules }, &["220 mx\r\n", "MAIL\r\n"]);
+    assert!(!notes(&mut strict).iter().any(|note| note.starts_with("unwatched")), "it is refused");
 }
 
 #[test]

@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use super::order::{Order, Outcome};
 use super::{MAX_REFUSALS, Phase, Session};
 use crate::line;
-use crate::note::{Note, Speaker};
+use crate::note::{Note, Speaker, Unwatched};
 use crate::unit::Unit;
 use crate::{Effect, Greeting, Offer, Policy, Reply, Sentence, Verdict};
 
@@ -14,7 +14,7 @@ impl Session {
     pub(super) fn hear_greeting(&mut self) -> bool {
         let Some(line) = self.server_line() else { return false };
         if self.snooper.is_none() && !self.detect_protocol(&line) {
-            return self.give_up_snooping(Vec::new(), line);
+            return self.give_up_snooping(Unwatched::UnknownGreeting, Vec::new(), line);
         }
         let mut out = Vec::new();
         let greeting = self.snooper.as_mut().map(|(_, snooper)| snooper.greeting(&line, &mut out));
@@ -29,7 +29,7 @@ impl Session {
                 return true;
             }
             Some(Greeting::Refuses | Greeting::Bars) if !self.strict() => {
-                return self.give_up_snooping(Vec::new(), out);
+                return self.give_up_snooping(Unwatched::RefusingGreeting, Vec::new(), out);
             }
             Some(Greeting::Refuses) => self.withdraw_offer(),
             Some(Greeting::More) => {}
@@ -37,7 +37,7 @@ impl Session {
         }
         self.tell_client(out);
         if !self.inside && self.dialogue.count(&line).is_err() {
-            return self.give_up_snooping(Vec::new(), Vec::new());
+            return self.give_up_snooping(Unwatched::PrefixTooLong, Vec::new(), Vec::new());
         }
         true
     }
@@ -84,7 +84,7 @@ impl Session {
         self.tell_client(out);
         self.warn_of_offer(offers);
         if !self.inside && self.dialogue.count(&line).is_err() {
-            return self.give_up_snooping(Vec::new(), Vec::new());
+            return self.give_up_snooping(Unwatched::PrefixTooLong, Vec::new(), Vec::new());
         }
         true
     }
@@ -94,7 +94,7 @@ impl Session {
         let line = match self.client_unit() {
             Unit::Whole(length) => self.client.take(length),
             Unit::Partial(_) if self.client_ended => {
-                self.pass_through(Vec::new());
+                self.pass_through(Unwatched::ClientClosed, Vec::new());
                 return true;
             }
             Unit::Partial(_) => return false,
@@ -105,7 +105,10 @@ impl Session {
             }
             // What is too long is no opening word; the prefix goes before it as before any other.
             Unit::TooLong if self.replays_before(Verdict::Unknown) => return true,
-            Unit::TooLong => return self.give_up_snooping(Vec::new(), Vec::new()),
+            Unit::TooLong => {
+                let why = Unwatched::LineTooLong(Speaker::Client);
+                return self.give_up_snooping(why, Vec::new(), Vec::new());
+            }
             // The bytes stay where they are: they are TLS's.
             Unit::Tls => {
                 self.direct = true;
@@ -132,14 +135,14 @@ impl Session {
             Verdict::Unknown if self.strict() => self.refuse(false),
             Verdict::Doubtful if self.strict() => self.refuse(true),
             Verdict::Unknown | Verdict::Doubtful => {
-                self.give_up_snooping(line, Vec::new());
+                self.give_up_snooping(Unwatched::Command, line, Vec::new());
             }
         }
     }
 
     pub(super) fn forward(&mut self, line: Vec<u8>, effect: Effect) {
         if !self.inside && self.dialogue.command(&line, effect).is_err() {
-            self.give_up_snooping(line, Vec::new());
+            self.give_up_snooping(Unwatched::PrefixTooLong, line, Vec::new());
             return;
         }
         if effect != Effect::NoReply {
@@ -162,7 +165,7 @@ impl Session {
             self.dialogue.answered(class);
         }
         if full {
-            return self.give_up_snooping(Vec::new(), Vec::new());
+            return self.give_up_snooping(Unwatched::PrefixTooLong, Vec::new(), Vec::new());
         }
         true
     }
@@ -199,14 +202,14 @@ impl Session {
                 self.server_failed();
             }
             Unit::TooLong | Unit::Tls => {
-                self.give_up_snooping(Vec::new(), Vec::new());
+                self.give_up_snooping(Unwatched::LineTooLong(Speaker::Server), Vec::new(), Vec::new());
             }
         }
         None
     }
 
     /// From here on the bytes go by unwatched (law 6), or with `--require-tls` the session ends. Always true.
-    pub(super) fn give_up_snooping(&mut self, to_server: Vec<u8>, to_client: Vec<u8>) -> bool {
+    pub(super) fn give_up_snooping(&mut self, why: Unwatched, to_server: Vec<u8>, to_client: Vec<u8>) -> bool {
         if self.strict() {
             if self.snooper.is_none() {
                 self.orders.push_back(Order::Note(Note::UnknownGreeting(to_client)));
@@ -215,12 +218,15 @@ impl Session {
             self.close(Outcome::Refused);
         } else {
             self.tell_client(to_client);
-            self.pass_through(to_server);
+            self.pass_through(why, to_server);
         }
         true
     }
 
-    pub(super) fn pass_through(&mut self, mut to_server: Vec<u8>) {
+    pub(super) fn pass_through(&mut self, why: Unwatched, mut to_server: Vec<u8>) {
+        if self.rules.transcript {
+            self.orders.push_back(Order::Note(Note::Unwatched(why)));
+        }
         to_server.extend(core::mem::take(&mut self.client).into_rest());
         let to_client = self.owed_to_client();
         self.phase = Phase::Over;

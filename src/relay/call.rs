@@ -7,7 +7,7 @@ use std::os::fd::OwnedFd;
 use super::backend::Reached;
 use super::control::Control;
 use super::failure::NoTls;
-use super::{Next, Relay, passage};
+use super::{Next, Relay};
 use crate::config::Backend;
 use crate::message::{Error, Quoted};
 use crate::side::Side;
@@ -72,7 +72,7 @@ impl Relay<'_> {
         self.look_for_cuts();
         let fault = self.server.as_ref().and_then(Side::fault).cloned();
         self.leave_server();
-        passage::close(&mut self.reactor, &mut self.client, self.config.limits)?;
+        self.close_client()?;
         if let Some(why) = self.client.take_write_error() {
             return Err(Error::System("write to the plaintext side".into(), why));
         }

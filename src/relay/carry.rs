@@ -7,7 +7,7 @@ use rustix::pipe::{SpliceFlags, fcntl_setpipe_size, splice};
 
 use super::PIECE;
 use crate::message::Error;
-use crate::side::Side;
+use crate::side::{Loss, Side};
 use crate::tls::Heard;
 
 /// One direction.
@@ -63,8 +63,8 @@ impl Stream {
             }
             // Whoever broke the connection hears no more; what the other still says is worth its while only if
             // somebody can hear it.
-            Err(_) => {
-                from.lose();
+            Err(why) => {
+                from.lose(Loss::Reading(why));
                 to.shut();
                 self.done = true;
                 Ok(true)
@@ -99,8 +99,8 @@ impl Stream {
                 self.splices = false;
                 Ok(Heard::Bytes(0))
             }
-            Err(Errno::PIPE) => {
-                to.lose();
+            Err(why @ Errno::PIPE) => {
+                to.lose(Loss::Writing(why.into()));
                 Ok(Heard::Bytes(0))
             }
             Err(why) => Err(why.into()),

@@ -3,9 +3,9 @@
 use std::time::Instant;
 
 use super::stall::Progress;
-use super::{FRESH_TIMEOUT, Next, PIECE, Relay, Who, passage};
+use super::{FRESH_TIMEOUT, Next, PIECE, Relay, Who};
 use crate::message::Error;
-use crate::side::Side;
+use crate::side::{Loss, Side};
 use crate::tls::Heard;
 use starttls_protocols::session::Limit;
 
@@ -30,7 +30,7 @@ impl Relay<'_> {
                 Ok(Some(next)) => return Ok(next),
                 Err(why) => {
                     self.break_off()?;
-                    passage::close(&mut self.reactor, &mut self.client, self.config.limits)?;
+                    self.close_client()?;
                     return Err(why);
                 }
             }
@@ -73,7 +73,7 @@ impl Relay<'_> {
             }
             Ok(Heard::End | Heard::Cut) => self.session.client_closed(),
             Err(_) if self.client.is_broken() => {}
-            Err(_) => self.client.lose(),
+            Err(why) => self.client.lose(Loss::Reading(why)),
         }
         true
     }
@@ -84,7 +84,13 @@ impl Relay<'_> {
         match server.read(self.piece.get_mut(..room).unwrap_or_default()) {
             Ok(Heard::Nothing) => return false,
             Ok(Heard::Bytes(count)) => self.session.server_says(self.piece.get(..count).unwrap_or_default()),
-            Ok(Heard::End | Heard::Cut) | Err(_) => self.session.server_closed(),
+            Ok(Heard::End | Heard::Cut) => self.session.server_closed(),
+            Err(why) => {
+                if !server.is_broken() {
+                    server.lose(Loss::Reading(why));
+                }
+                self.session.server_closed();
+            }
         }
         true
     }

@@ -8,7 +8,7 @@ use super::reactor::{Reactor, Who};
 use super::stall::{Progress, Stalls};
 use crate::config::Limits;
 use crate::message::Error;
-use crate::side::Side;
+use crate::side::{Loss, Side};
 use crate::tls::Heard;
 
 /// How long a client may go on sending to a server that is gone: closing with unread input would send a RST that
@@ -141,6 +141,7 @@ pub(super) fn close(reactor: &mut Reactor, client: &mut Side, limits: Limits) ->
     let until = reactor.prog_ended().unwrap_or_else(Instant::now) + limits.last_words;
     while !client.flush() {
         if !reactor.wait([Some(client), None, None], Some(until))? {
+            client.lose(Loss::Stalled);
             return Ok(());
         }
     }

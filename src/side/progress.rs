@@ -25,7 +25,7 @@ impl Side {
 
     /// Whether something waits here to be sent.
     pub fn has_unsent(&self) -> bool {
-        !self.lost && (!self.pending.is_empty() || self.tls.as_ref().is_some_and(Leg::has_unsent))
+        !self.is_lost() && (!self.pending.is_empty() || self.tls.as_ref().is_some_and(Leg::has_unsent))
     }
 
     /// Whether the peer has said something that was not read.
