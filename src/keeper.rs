@@ -39,13 +39,13 @@ pub struct Keeper<'a> {
     asked_to_end_by: Option<Signal>,
     /// When the session and prog are killed, once they were told to end.
     kill_at: Option<Instant>,
-    /// What the client is shown.
+    /// The chain and key that the client is shown (KEYFILE, CERTFILE).
     identity: Option<Identity>,
-    /// What the backend is shown.
+    /// The chain and key that the backend is shown (`--backend-cert`, `--backend-key`).
     own: Option<Identity>,
     /// The client's descriptors; nothing is read from them.
     client: Option<Client>,
-    /// Who may vouch for the client.
+    /// The trust anchors for the client's certificate (CAFILE, CADIR), sealed.
     authorities: Option<OwnedFd>,
     prog: Option<Child>,
     /// The go-ahead is out.
@@ -96,7 +96,7 @@ impl<'a> Keeper<'a> {
         let mut session = Child::new(session);
         let served = self.serve(&session);
         if served.is_err() {
-            // It broke the rules, so it is an attacker's.
+            // It broke the rules, so it may be an attacker's.
             let _ = session.kill();
         }
         let ended = self.end_of_session(&mut session);

@@ -1,8 +1,8 @@
 //! The window between keeper and session: what may be asked, and how it travels.
 //!
 //! A socketpair of sequenced packets: one [`Ask`] a packet, one [`Answer`] a packet, descriptors beside it
-//! (SCM_RIGHTS). Unasked the keeper says one thing: that prog has ended. The keeper trusts nothing that comes through; what does not decode here is never obeyed there.
-//! How asks are fulfilled is the keeper's affair, who may ask how often as well.
+//! (SCM_RIGHTS). Unasked the keeper says one thing: that prog has ended. The keeper trusts nothing that comes through;
+//! what does not decode here is never obeyed there. How asks are fulfilled, and how often, is the keeper's affair.
 
 use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
@@ -45,7 +45,7 @@ pub struct Answer {
 #[derive(Debug)]
 pub struct Window {
     socket: OwnedFd,
-    /// The plaintext prog has served; its end is none.
+    /// The plaintext prog was dropped; its end is not the session's.
     retired: AtomicBool,
     ended: AtomicBool,
 }

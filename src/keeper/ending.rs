@@ -66,7 +66,7 @@ impl Keeper<'_> {
         }
     }
 
-    /// The session may have bytes of prog, and a client who does not read them.
+    /// Tells the session that prog has ended: it may still hold prog's last bytes for a client who does not read them.
     fn notice_end_of_prog(&mut self) {
         if let Some(prog) = &mut self.prog
             && let Ok(Some(_)) = prog.ended()

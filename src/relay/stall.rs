@@ -1,4 +1,5 @@
-//! Who stands still: a peer for whom bytes wait, and who takes none. It asks no clock and no descriptor; it is told.
+//! Peers that do not read: bytes wait for one, and it takes none. Time and counts are parameters here; it asks no clock
+//! and no descriptor.
 //!
 //! A peer's kernel takes bytes that the peer does not read, until its buffers are full. From then on what shows whether
 //! the peer reads is what the kernel here still holds for it. That costs a system call, so it is looked at now and then,
