@@ -99,6 +99,23 @@ fn a_backend_that_is_not_there_is_told() {
     has(&checked(&wrapper, &mailfront().words()), 96, &["failed: a session that asks for TLS: it said 454"]);
 }
 
+/// Neither does it hear that its client is gone.
+#[test]
+fn a_prog_that_is_silent_is_told_and_ended() {
+    let site = Site::new();
+    let output = checked(&Wrapper::respawn(&site).option("--check"), &["sleep", "1000"]);
+    has(&output, 96, &["failed: a session that asks for TLS: it is silent", "ok: sandbox"]);
+}
+
+#[test]
+fn a_prog_that_is_silent_inside_tls_is_ended() {
+    let site = Site::new();
+    let silent_inside = "test -z \"$SSL_PROTOCOL\" || exec sleep 1000; \
+                         printf '220 mx\\r\\n' && read line && printf '250 mx\\r\\n' && read line";
+    let output = checked(&Wrapper::respawn(&site).option("--check"), &["sh", "-c", silent_inside]);
+    has(&output, 0, &["ok: a session that asks for TLS: granted, smtp"]);
+}
+
 #[test]
 fn progs_own_words_are_left_to_it() {
     let site = Site::new();

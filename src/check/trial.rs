@@ -6,6 +6,8 @@ use std::os::unix::net::UnixStream;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process};
+
 use super::visitor::{Visit, Wrong, visit};
 use crate::config::{BackendTls, Config, Inside, Proxy};
 use crate::message::{self, Error};
@@ -57,8 +59,21 @@ fn attempt(
     let session = command.spawn().map_err(attempt())?;
     drop(command);
     let visit = visit(config, client);
+    if is_silent(&visit) {
+        // A server that does not speak may not hear either that its client is gone.
+        kill_process(Pid::from_child(&session), Signal::TERM).map_err(|why| attempt()(why.into()))?;
+    }
     let told = session.wait_with_output().map_err(attempt())?.stderr;
     Ok((visit, told))
+}
+
+/// Whether the server owes an answer, before TLS or inside.
+fn is_silent(visit: &Result<Visit, Wrong>) -> bool {
+    match visit {
+        Err(Wrong::Inside(wrong)) => matches!(**wrong, Wrong::Silent),
+        Err(wrong) => matches!(wrong, Wrong::Silent),
+        Ok(visit) => matches!(visit, Visit::Unanswered(_)),
+    }
 }
 
 /// The options that ask for this header.
