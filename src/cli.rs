@@ -163,7 +163,7 @@ impl Options {
     fn inside(&mut self, operands: Vec<OsString>) -> Result<(Inside, Vec<OsString>), Error> {
         if self.ucspi_tls {
             if self.gave(|option| !OF_ITSELF.contains(&option)) {
-                let what = "--ucspi-tls leaves the dialogue to prog: with it go TLS options, --protocol and -v only";
+                let what = "--ucspi-tls leaves the dialogue to prog: with it go TLS options, --protocol, --sandbox, -Z and -v only";
                 return Err(Error::Usage(what.into()));
             }
             return Ok((Inside::Itself, operands));
@@ -226,7 +226,6 @@ const OF_ITSELF: &[&str] = &[
     "-Z",
     "-z",
     "-v",
-    "--proxy-inside",
 ];
 
 /// What a check tries sessions with, and without.
