@@ -7,7 +7,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 use rustix::process::Pid;
 
-use crate::raw::{self, Before, Image};
+use crate::raw::{self, Image};
 
 /// A command.
 #[derive(Debug)]
@@ -29,12 +29,12 @@ impl Command {
         self.variables.extend(value.map(|value| (name.to_owned(), value.into())));
     }
 
-    /// Starts it with these descriptors for 0 and 1, and with signals as they were before.
+    /// Starts it with these descriptors for 0 and 1, and with signals as they were when this program was started.
     ///
     /// # Errors
     /// Why it cannot be run.
-    pub fn spawn(self, input: BorrowedFd<'_>, output: BorrowedFd<'_>, before: &Before) -> io::Result<Pid> {
-        raw::spawn(&self.image()?, input, output, before)
+    pub fn spawn(self, input: BorrowedFd<'_>, output: BorrowedFd<'_>) -> io::Result<Pid> {
+        raw::spawn(&self.image()?, input, output)
     }
 
     /// Becomes it. Returns why not.

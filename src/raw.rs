@@ -9,7 +9,7 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::io::{FdFlags, fcntl_setfd, retry_on_intr};
 use rustix::process::{Pid, Signal, WaitOptions, getpid, waitpid};
@@ -90,68 +90,92 @@ pub fn place(fd: &OwnedFd, number: RawFd) -> io::Result<OwnedFd> {
     }
 }
 
-/// Signals that a write may bring, each with whether it was ignored when this program was started: nobody reads, and
-/// the file is as long as RLIMIT_FSIZE lets it be. A message that cannot be written shall end no session.
-static OF_WRITING: [(c_int, AtomicBool); 2] =
-    [(libc::SIGPIPE, AtomicBool::new(false)), (libc::SIGXFSZ, AtomicBool::new(false))];
+/// Signals as they were when this program was started, and shall be for what it starts: which were blocked, and which of
+/// [`CHANGED`] were ignored. std, which has SIGPIPE ignored always, begins after this, and so do handlers, for which a C
+/// library may unblock its own.
+static BLOCKED: AtomicU64 = AtomicU64::new(0);
+static IGNORED: AtomicU64 = AtomicU64::new(0);
+
+/// Those that are not left as they were: a write that nobody reads is an error here, and so is one behind RLIMIT_FSIZE (a
+/// message that cannot be written shall end no session); a child's end is heard.
+const CHANGED: [Signal; 3] = [Signal::PIPE, Signal::XFSZ, Signal::CHILD];
 
 #[used]
 // SAFETY: what stands here is called once, before main and by one thread, and needs nothing of std, which has SIGPIPE
 // ignored always and begins after this.
 #[unsafe(link_section = ".init_array")]
-static BEFORE_STD: extern "C" fn() = ignore_signals_of_writing;
+static BEFORE_STD: extern "C" fn() = look_at_signals;
 
-extern "C" fn ignore_signals_of_writing() {
-    for (signal, was_ignored) in &OF_WRITING {
-        // SAFETY: no handler is set.
-        let before = unsafe { libc::signal(*signal, libc::SIG_IGN) };
-        was_ignored.store(before == libc::SIG_IGN, Ordering::Relaxed);
-    }
-}
-
-/// What was the case with signals when this program was started, and shall be again for what it starts.
-#[derive(Clone, Copy)]
-pub struct Before {
-    blocked: libc::sigset_t,
-    child: libc::sighandler_t,
+extern "C" fn look_at_signals() {
+    let ignored = CHANGED.iter().filter(|signal| {
+        let mut action = MaybeUninit::<libc::sigaction>::zeroed();
+        // SAFETY: the kernel writes one sigaction, of which all bytes are there already.
+        let action = unsafe {
+            libc::sigaction(signal.as_raw(), ptr::null(), action.as_mut_ptr());
+            action.assume_init()
+        };
+        action.sa_sigaction == libc::SIG_IGN
+    });
+    IGNORED.store(ignored.fold(0, |set, signal| set | bit(*signal)), Ordering::Relaxed);
+    BLOCKED.store(change_mask(libc::SIG_BLOCK, 0), Ordering::Relaxed);
+    // SAFETY: no handler is set.
+    unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
 }
 
 /// From now on these signals come as records of a descriptor, blocked or ignored as they may have been: whoever waits
-/// for signals waits for a descriptor. The end of a child is one of them, and is never ignored.
+/// for signals waits for a descriptor. The end of a child is never ignored.
 ///
 /// # Errors
 /// The system's.
-pub fn hear(signals: &[Signal]) -> io::Result<(OwnedFd, Before)> {
-    let mut heard = MaybeUninit::zeroed();
-    let mut blocked = MaybeUninit::zeroed();
-    // SAFETY: the sets are there to be written to, and zeros are a set in any case. A signal that is blocked interrupts
-    // nothing, and no handler of this program is taken away.
+pub fn hear(signals: &[Signal]) -> io::Result<OwnedFd> {
+    let heard = signals.iter().fold(0, |set, signal| set | bit(*signal));
+    change_mask(libc::SIG_BLOCK, heard);
+    let flags = libc::SFD_CLOEXEC | libc::SFD_NONBLOCK;
+    // SAFETY: no handler of this program is taken away. The kernel reads one set, and nobody else owns the descriptor.
     unsafe {
-        libc::sigemptyset(heard.as_mut_ptr());
-        for signal in signals {
-            libc::sigaddset(heard.as_mut_ptr(), signal.as_raw());
-        }
-        libc::sigprocmask(libc::SIG_BLOCK, heard.as_ptr(), blocked.as_mut_ptr());
-        let child = libc::signal(libc::SIGCHLD, libc::SIG_DFL);
-        let fd = libc::signalfd(-1, heard.as_ptr(), libc::SFD_CLOEXEC | libc::SFD_NONBLOCK);
+        libc::signal(libc::SIGCHLD, libc::SIG_DFL);
+        let fd = libc::syscall(libc::SYS_signalfd4, -1, &raw const heard, size_of_val(&heard), flags);
         if fd < 0 {
             return Err(io::Error::last_os_error());
         }
-        Ok((OwnedFd::from_raw_fd(fd), Before { blocked: blocked.assume_init(), child }))
+        Ok(OwnedFd::from_raw_fd(fd as RawFd))
     }
+}
+
+/// Puts signals back as they were, for another program.
+fn restore_signals() {
+    for signal in CHANGED {
+        let was_ignored = IGNORED.load(Ordering::Relaxed) & bit(signal) != 0;
+        // SAFETY: no handler of this program is taken away.
+        unsafe { libc::signal(signal.as_raw(), if was_ignored { libc::SIG_IGN } else { libc::SIG_DFL }) };
+    }
+    change_mask(libc::SIG_SETMASK, BLOCKED.load(Ordering::Relaxed));
 }
 
 /// Ends this process by this signal, so that whoever started it sees what happened.
 pub fn end_by(signal: Signal) {
-    let mut set = MaybeUninit::zeroed();
-    // SAFETY: the set is there to be written to. The process ends as soon as the signal is no longer blocked.
+    // SAFETY: no handler of this program is taken away. The process ends as soon as the signal is no longer blocked.
     unsafe {
         libc::signal(signal.as_raw(), libc::SIG_DFL);
         libc::kill(getpid().as_raw_nonzero().get(), signal.as_raw());
-        libc::sigemptyset(set.as_mut_ptr());
-        libc::sigaddset(set.as_mut_ptr(), signal.as_raw());
-        libc::sigprocmask(libc::SIG_UNBLOCK, set.as_ptr(), ptr::null_mut());
     }
+    change_mask(libc::SIG_UNBLOCK, bit(signal));
+}
+
+/// Changes which signals are blocked, and returns which were. The kernel is asked itself: a C library hides those that it
+/// keeps for threads.
+fn change_mask(how: c_int, set: u64) -> u64 {
+    let mut before = 0_u64;
+    // SAFETY: the kernel reads one set and writes one. A signal that is blocked interrupts nothing.
+    unsafe {
+        libc::syscall(libc::SYS_rt_sigprocmask, how, &raw const set, &raw mut before, size_of_val(&set));
+    }
+    before
+}
+
+/// Its place in a set, as the kernel has them.
+fn bit(signal: Signal) -> u64 {
+    1 << (signal.as_raw() - 1)
 }
 
 /// A program, as execve(2) takes it.
@@ -169,9 +193,9 @@ pub struct Image {
 ///
 /// # Errors
 /// Why there is no process, or why it cannot become that program.
-pub fn spawn(image: &Image, input: BorrowedFd<'_>, output: BorrowedFd<'_>, before: &Before) -> io::Result<Pid> {
+pub fn spawn(image: &Image, input: BorrowedFd<'_>, output: BorrowedFd<'_>) -> io::Result<Pid> {
     let attempt = Attempt::new(image);
-    let mut start = Start { attempt, input: input.as_raw_fd(), output: output.as_raw_fd(), before, failure: 0 };
+    let mut start = Start { attempt, input: input.as_raw_fd(), output: output.as_raw_fd(), failure: 0 };
     let mut stack = Stack(MaybeUninit::uninit());
     // SAFETY: the child has a stack of its own, large enough for what it calls. This thread, the only one, does not go
     // on before the child has become another program or ended; the child allocates nothing, and writes to its stack, to
@@ -189,9 +213,9 @@ pub fn spawn(image: &Image, input: BorrowedFd<'_>, output: BorrowedFd<'_>, befor
     Err(io::Error::from_raw_os_error(start.failure))
 }
 
-/// Makes this process that program, with the signals of writing as they were. Returns why not.
+/// Makes this process that program, with signals as they were. Returns why not.
 pub fn exec(image: &Image) -> io::Error {
-    restore_signals_of_writing();
+    restore_signals();
     io::Error::from_raw_os_error(Attempt::new(image).exec())
 }
 
@@ -200,7 +224,6 @@ struct Start<'a> {
     attempt: Attempt<'a>,
     input: RawFd,
     output: RawFd,
-    before: &'a Before,
     failure: c_int,
 }
 
@@ -212,23 +235,11 @@ struct Stack(MaybeUninit<[u8; 16 * 1024]>);
 extern "C" fn begin(start: *mut c_void) -> c_int {
     // SAFETY: it is the `Start` of `spawn`, which nobody else uses meanwhile.
     let start = unsafe { &mut *start.cast::<Start<'_>>() };
-    restore_signals_of_writing();
-    // SAFETY: no handler is set, and the set is one that the kernel wrote.
-    let moved = unsafe {
-        libc::signal(libc::SIGCHLD, start.before.child);
-        libc::sigprocmask(libc::SIG_SETMASK, &raw const start.before.blocked, ptr::null_mut());
-        libc::dup2(start.input, 0) >= 0 && libc::dup2(start.output, 1) >= 0
-    };
+    restore_signals();
+    // SAFETY: in the child nobody owns what is closed by it.
+    let moved = unsafe { libc::dup2(start.input, 0) >= 0 && libc::dup2(start.output, 1) >= 0 };
     start.failure = if moved { start.attempt.exec() } else { last_error() };
     exit(127)
-}
-
-/// Whoever started this program may have had them ignored as well.
-fn restore_signals_of_writing() {
-    for (signal, _) in OF_WRITING.iter().filter(|(_, was_ignored)| !was_ignored.load(Ordering::Relaxed)) {
-        // SAFETY: no handler is set. Such a write ends the process from now on.
-        unsafe { libc::signal(*signal, libc::SIG_DFL) };
-    }
 }
 
 /// The pointers that execve(2) takes; null is the last of each.

@@ -12,7 +12,7 @@ use rustix::io::Errno;
 use rustix::process::Signal;
 
 use crate::message::Error;
-use crate::raw::{self, Before};
+use crate::raw;
 
 pub use crate::raw::end_by;
 
@@ -21,8 +21,6 @@ pub struct Signals {
     heard: OwnedFd,
     /// The last signal that asks to end.
     asked: Cell<Option<Signal>>,
-    /// Signals as they were before.
-    pub before: Before,
 }
 
 impl Signals {
@@ -31,8 +29,8 @@ impl Signals {
     /// # Errors
     /// [`Error::System`].
     pub fn listen() -> Result<Self, Error> {
-        let (heard, before) = raw::hear(&HEARD).map_err(Error::system("listen to signals"))?;
-        Ok(Self { heard, asked: Cell::new(None), before })
+        let heard = raw::hear(&HEARD).map_err(Error::system("listen to signals"))?;
+        Ok(Self { heard, asked: Cell::new(None) })
     }
 
     /// The signal that asks to end, once.

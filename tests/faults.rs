@@ -27,7 +27,7 @@ use support::program::Log;
 use support::wrapper::Wrapper;
 
 /// How long those are waited for that were told to end.
-const PATIENCE: Duration = Duration::from_secs(2);
+const TERMINATION_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The longest a fault may take to end everything: that, the linger, and a busy machine.
 const LIMIT: Duration = Duration::from_secs(8);
@@ -171,7 +171,7 @@ fn outcome(site: &Site, phase: Phase, fault: Fault) -> String {
     proc::until(|| proc::group(keeper).is_empty());
     let took = began.elapsed();
     assert!(took < LIMIT, "{phase:?} {fault:?}: {took:?}");
-    let after = if took < PATIENCE { "at once" } else { "PATIENCE" };
+    let after = if took < TERMINATION_TIMEOUT { "at once" } else { "2 s" };
     let log = stage.session.wrapper.log.whole();
     let says: Vec<&str> = log.lines().filter_map(|line| line.strip_prefix("starttls-wrapper: ")).collect();
     let says = says.join("; ").replace(&port, "PORT");

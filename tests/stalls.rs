@@ -140,16 +140,24 @@ fn outcome(site: &Site, way: Way, fault: &str) -> String {
     let (mut session, _server) = start(site, way, fault);
     let keeper = session.wrapper.pid();
     session.unshare();
-    let began = Instant::now();
+    let ends = matches!(way, Way::Plaintext | Way::Inside) && ["fill", "leave_child"].contains(&fault);
+    let server = ends.then(|| proc::Watch::new(proc::server_of(keeper).expect("prog serves")));
+    let mut began = Instant::now();
     session.client.says("MAIL FROM:<>\r\n");
     if ["deaf", "hangs"].contains(&fault) {
         let line = session.line.try_clone().unwrap();
         session.client.floods(&line, BLOCKED);
     }
+    if let Some(server) = server {
+        server.waits_for_its_end();
+        began = Instant::now();
+    }
     let status = session.wrapper.wait();
     let limit = if began.elapsed() >= WRITE_STALL { "WRITE_STALL" } else { "LAST_WORDS" };
-    assert!(began.elapsed() >= LAST_WORDS);
+    assert!(began.elapsed() >= LAST_WORDS, "{way:?} {fault}: {:?}, {}", began.elapsed(), session.wrapper.log.text());
     proc::until(|| proc::group(keeper).is_empty());
+    let heard_all = session.client.read_to_end(&mut Vec::new()).is_ok();
+    assert!(!heard_all || !session.client.is_tls(), "{way:?} {fault}: what was cut looks whole");
     let log = session.wrapper.log.whole();
     // A wrapper as prog may say that it was ended.
     let says = log.lines().find_map(|line| line.strip_prefix("starttls-wrapper: ")).unwrap_or_default();

@@ -71,7 +71,7 @@ impl Keeper<'_> {
         input: BorrowedFd<'_>,
         output: BorrowedFd<'_>,
     ) -> Result<Child, Error> {
-        let pid = command.spawn(input, output, &self.signals.before);
+        let pid = command.spawn(input, output);
         let name = || self.config.prog.first().map_or_else(String::new, |prog| prog.to_string_lossy().into_owned());
         pid.map(Child::new).map_err(|why| Error::Prog(name(), why))
     }

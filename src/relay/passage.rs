@@ -68,10 +68,14 @@ impl<'a> Passage<'a> {
             if self.stalls.next_look().is_some_and(|next| next <= now)
                 && let Some(who) = self.look(now)
             {
+                self.cut();
                 return Ok(Some(who));
             }
             let end = self.end(limits);
             if end.is_some_and(|end| end <= now) {
+                if !self.downward.done {
+                    self.cut();
+                }
                 break;
             }
             if !moved {
@@ -90,6 +94,15 @@ impl<'a> Passage<'a> {
         let upward = self.upward.carry(self.client, self.server, &mut self.buffer)?;
         let downward = self.downward.carry(self.server, self.client, &mut self.buffer)?;
         Ok(upward | downward)
+    }
+
+    /// Nobody shall take for the whole what a limit has ended.
+    fn cut(&mut self) {
+        for (way, to) in [(&self.upward, &mut *self.server), (&self.downward, &mut *self.client)] {
+            if !way.done {
+                to.cut();
+            }
+        }
     }
 
     fn server_is_gone(&self) -> bool {

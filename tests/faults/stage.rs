@@ -153,10 +153,7 @@ impl Stage {
 
     /// prog, if there is one.
     pub(crate) fn server(&self) -> Option<u32> {
-        let program = |pid| fs::read_link(format!("/proc/{pid}/exe")).ok();
-        let keeper = program(self.keeper());
-        let mut children = proc::children(self.keeper()).into_iter();
-        children.find(|child| program(*child).is_some_and(|program| Some(program) != keeper))
+        proc::server_of(self.keeper())
     }
 }
 

@@ -24,6 +24,13 @@ pub(crate) fn session_of(keeper: u32) -> u32 {
     found.expect("the keeper has a session")
 }
 
+/// prog, if there is one: the other child.
+pub(crate) fn server_of(keeper: u32) -> Option<u32> {
+    let program = |pid| fs::read_link(format!("/proc/{pid}/exe")).ok();
+    let own = program(keeper);
+    children(keeper).into_iter().find(|child| program(*child).is_some_and(|program| Some(program) != own))
+}
+
 /// A field of /proc/PID/status.
 pub(crate) fn status(pid: u32, field: &str) -> String {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
