@@ -75,7 +75,8 @@ impl Place {
 
     pub(crate) fn write_certificate(&self, key: &str, chain: &str) {
         let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
-        self.write(key, &made.signing_key.serialize_pem());
+        let key = self.write(key, &made.signing_key.serialize_pem());
+        fs::set_permissions(key, fs::Permissions::from_mode(0o600)).expect("the key's mode");
         self.write(chain, &made.cert.pem());
     }
 
