@@ -55,7 +55,7 @@ fn every_option_of_tlsify_does_in_a_session_what_its_row_says() {
         println!("| {} |", cells.map(|cell| cell.replace('|', "\\|")).join(" | "));
         let expected = [row.heard, row.server, row.told, row.end];
         for (saw, expected) in [&seen.heard, &seen.server, &seen.told, &seen.end].into_iter().zip(expected) {
-            if saw != expected {
+            if saw != expected && expected.split(" or ").all(|one| saw != one) {
                 wrong += &format!("{} ({})\n  saw      {saw}\n  expected {expected}\n", row.option, row.given);
             }
         }
