@@ -90,7 +90,8 @@ fn what_belongs_to_the_backends_greeting_is_no_reply() {
 fn an_imap_backend_may_list_its_capabilities_unasked() {
     let (site, backend) = (Site::new(), Backend::new());
     let mut session = Wrapper::backend(&site, backend.port()).options(&["--backend-tls", "starttls"]).start();
-    session.server().says("* OK plain\r\n");
+    let mut plaintext_server = session.server();
+    plaintext_server.says("* OK plain\r\n");
     session.client.hears("* OK plain\r\n");
     session.client.says("a STARTTLS\r\n");
     let stream = backend.accept();
