@@ -8,6 +8,7 @@ mod support;
 use std::fs;
 
 use support::certificates::Site;
+use support::program::path_of;
 use support::servers::stunnel;
 use support::wrapper::{Session, WRAPPER, Wrapper, from_here};
 use support::{proc, tls};
@@ -16,6 +17,10 @@ use support::{proc, tls};
 const DESCRIPTORS: u32 = 20;
 const ADDRESS_SPACE: u64 = if cfg!(debug_assertions) { 12 << 20 } else { 7 << 20 };
 const DATA: u64 = 1 << 20;
+
+/// Runs its operands with descriptors 0 to 2 alone.
+const WITHOUT_DESCRIPTORS: &str =
+    "import os, sys; os.closerange(3, os.sysconf('SC_OPEN_MAX')); os.execvp(sys.argv[1], sys.argv[1:])";
 
 /// A server that knows no TLS.
 const SERVER: &[&str] = &["/bin/sh", "tests/support/smtp"];
@@ -95,10 +100,22 @@ fn serves(mut session: Session, site: &Site) -> (bool, String) {
     (session.serves(site), session.end().log)
 }
 
-/// This limit, and a user who may not lift it.
+/// This limit, a user who may not lift it, and no descriptor but the three: what the tests were started with shall not
+/// count.
 fn limited(limit: &str, wrapper: Wrapper, site: &Site) -> Wrapper {
     let (key, cert) = (site.key(), site.cert());
     let [key, cert] = [&key, &cert].map(|path| from_here(path.to_str().unwrap()));
-    let user = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "prlimit", limit];
+    let python = path_of("python3");
+    let user = [
+        &python,
+        "-ISc",
+        WITHOUT_DESCRIPTORS,
+        "setpriv",
+        "--reuid=65534",
+        "--regid=65534",
+        "--clear-groups",
+        "prlimit",
+        limit,
+    ];
     wrapper.env("KEYFILE", key).env("CERTFILE", cert).by_root().behind(&user)
 }
