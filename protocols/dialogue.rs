@@ -18,14 +18,14 @@ pub const MAX_BYTES: usize = 16 * 1024;
 pub struct Dialogue {
     commands: usize,
     bytes: usize,
-    /// The state-setting word of which the reply is awaited.
+    /// A command that sets state if the server accepts it; its reply is awaited.
     pending: Option<Vec<u8>>,
-    state: Option<Said>,
+    state: Option<StateCommand>,
 }
 
-/// A state-setting opening word and how the server took it.
+/// A command that set state (EHLO, LANG, MODE READER), and the server's answer to it: what a replay says and expects.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Said {
+pub struct StateCommand {
     /// The line as the client sent it.
     pub line: Vec<u8>,
     /// What the server answered.
@@ -64,12 +64,12 @@ impl Dialogue {
     /// has one kind of word that sets any, so the last one accepted is all there is.
     pub fn answered(&mut self, class: Class) {
         if let Some(line) = self.pending.take().filter(|_| class.is_positive()) {
-            self.state = Some(Said { line, class });
+            self.state = Some(StateCommand { line, class });
         }
     }
 
     /// What a fresh server must hear to stand where the plaintext server stood.
-    pub fn into_state(self) -> Option<Said> {
+    pub fn into_state(self) -> Option<StateCommand> {
         self.state
     }
 }
@@ -110,6 +110,6 @@ mod tests {
             dialogue.command(line, effect).expect("it fits");
             dialogue.answered(Class(class));
         }
-        assert_eq!(dialogue.into_state(), Some(Said { line: b"EHLO b\r\n".to_vec(), class: Class(b'2') }));
+        assert_eq!(dialogue.into_state(), Some(StateCommand { line: b"EHLO b\r\n".to_vec(), class: Class(b'2') }));
     }
 }

@@ -5,8 +5,10 @@ use alloc::vec::Vec;
 
 use crate::line::{after_command, after_word, is_blank, text, without_end, word};
 use crate::literal::{Literal, announced};
-use crate::tail::Tail;
-use crate::{Class, Effect, First, Greeting, Offer, Policy, Protocol, Reply, Sentence, Snooper, Verdict, switch};
+use crate::tail::GreetingTail;
+use crate::{
+    Class, Effect, First, Greeting, Offer, Policy, Protocol, Reply, Sentence, Snooper, Verdict, starttls_verdict,
+};
 
 /// The row of IMAP.
 pub(crate) const IMAP: Protocol = Protocol {
@@ -25,9 +27,9 @@ const VISIT: &[&[u8]] = &[b"PROXY NOOP\r\n", b"1 LOGOUT\r\n"];
 struct Imap {
     policy: Policy,
     server_offers: bool,
-    tail: Tail,
+    tail: GreetingTail,
     /// The client has said something.
-    asked: bool,
+    begun: bool,
     /// The tag of the command last seen; empty if it had none that is legal.
     tag: Vec<u8>,
     /// Where in the server's response the next line stands.
@@ -39,7 +41,7 @@ impl Snooper for Imap {
         let greeting = match (says(line, b"OK"), says(line, b"PREAUTH")) {
             (true, _) => Greeting::Open,
             // There is no STARTTLS behind it (RFC 9051 section 7.1.4).
-            (_, true) => Greeting::Bars,
+            (_, true) => Greeting::TlsImpossible,
             _ => Greeting::Refuses,
         };
         if greeting != Greeting::Open {
@@ -50,7 +52,7 @@ impl Snooper for Imap {
     }
 
     fn command(&mut self, line: &[u8]) -> Verdict {
-        self.asked = true;
+        self.begun = true;
         self.tag.clear();
         let Some(text) = text(line) else { return Verdict::Doubtful };
         let (tag, command) = word(text);
@@ -64,7 +66,7 @@ impl Snooper for Imap {
         if self.tag.is_empty() {
             return Verdict::Unknown;
         }
-        if let Some(verdict) = switch(command, b"STARTTLS", self.policy) {
+        if let Some(verdict) = starttls_verdict(command, b"STARTTLS", self.policy) {
             return verdict;
         }
         let opens = OPENING.iter().any(|word| after_command(command, word).is_some());
@@ -84,7 +86,7 @@ impl Snooper for Imap {
     /// A server may list its capabilities whenever it likes (RFC 9051 section 7.2.2). What a fresh one lists before it is
     /// asked goes with the greeting that the client does not hear.
     fn unasked(&mut self, line: &[u8], out: &mut Vec<u8>) {
-        let swallowed = self.policy.fresh && !self.asked && !self.literal.is_open() && is_list(line);
+        let swallowed = self.policy.fresh && !self.begun && !self.literal.is_open() && is_list(line);
         if !swallowed {
             self.hear(line, out);
         }
@@ -103,7 +105,7 @@ impl Snooper for Imap {
             Sentence::AlreadyActive => (b"BAD", b"TLS already active"),
             Sentence::Refused => (b"NO", b"[PRIVACYREQUIRED] Use STARTTLS first"),
             Sentence::LineTooLong => (b"BYE", b"Line too long"),
-            Sentence::Failed => (b"BYE", b"[UNAVAILABLE] Service not available, closing connection"),
+            Sentence::ServerFailed => (b"BYE", b"[UNAVAILABLE] Service not available, closing connection"),
             Sentence::Goodbye => (b"BYE", b"[PRIVACYREQUIRED] STARTTLS required, closing connection"),
         };
         // What cannot be tied to a command is an untagged BAD (RFC 9051 section 7.1.3); BYE never has a tag.
@@ -235,8 +237,8 @@ fn greets(first_line: &[u8]) -> bool {
 }
 
 fn snooper(policy: Policy) -> Box<dyn Snooper> {
-    let (tail, tag, literal) = (Tail::new(policy), Vec::new(), Literal::default());
-    Box::new(Imap { policy, server_offers: false, tail, asked: false, tag, literal })
+    let (tail, tag, literal) = (GreetingTail::new(policy), Vec::new(), Literal::default());
+    Box::new(Imap { policy, server_offers: false, tail, begun: false, tag, literal })
 }
 
 /// The opening words.

@@ -9,7 +9,7 @@ use alloc::vec::Vec;
 use crate::ber::{self, elements, split};
 use crate::dialogue::MAX_BYTES;
 use crate::unit::Unit;
-use crate::{Class, Effect, First, Greeting, Policy, Protocol, Reply, Sentence, Snooper, Verdict};
+use crate::{Class, Effect, First, Policy, Protocol, Reply, Sentence, Snooper, Verdict};
 
 mod message;
 mod offer;
@@ -37,12 +37,6 @@ struct Ldap {
 }
 
 impl Snooper for Ldap {
-    /// There is none.
-    fn greeting(&mut self, message: &[u8], out: &mut Vec<u8>) -> Greeting {
-        out.extend_from_slice(message);
-        Greeting::Refuses
-    }
-
     fn command(&mut self, message: &[u8]) -> Verdict {
         // Number 0 is the server's (RFC 4511 section 4.1.1.1).
         let message = Message::read(message).filter(|message| message.number != UNSOLICITED);
@@ -81,8 +75,8 @@ impl Snooper for Ldap {
         unit(bytes)
     }
 
-    fn shown(&self, message: &[u8], _opening: bool) -> Vec<u8> {
-        Message::read(message).map_or_else(|| b"no message of LDAP".to_vec(), |message| message.shown())
+    fn transcript(&self, message: &[u8], _opening: bool) -> Vec<u8> {
+        Message::read(message).map_or_else(|| b"no message of LDAP".to_vec(), |message| message.transcript())
     }
 
     fn say(&self, sentence: Sentence, out: &mut Vec<u8>) {
@@ -96,10 +90,10 @@ impl Snooper for Ldap {
             Sentence::Refused if self.response().is_none() => (PROTOCOL_ERROR, "not a request of LDAP"),
             Sentence::Refused => (CONFIDENTIALITY_REQUIRED, "use StartTLS first"),
             Sentence::LineTooLong => (PROTOCOL_ERROR, "message too long"),
-            Sentence::Failed => (UNAVAILABLE, "service not available, closing connection"),
+            Sentence::ServerFailed => (UNAVAILABLE, "service not available, closing connection"),
             Sentence::Goodbye => (CONFIDENTIALITY_REQUIRED, "StartTLS required, closing connection"),
         };
-        let is_last = matches!(sentence, Sentence::LineTooLong | Sentence::Failed | Sentence::Goodbye);
+        let is_last = matches!(sentence, Sentence::LineTooLong | Sentence::ServerFailed | Sentence::Goodbye);
         out.extend(match self.response().filter(|_| !is_last) {
             // The response to StartTLS names it (RFC 4511 section 4.14.2).
             Some((number, tag)) if sentence != Sentence::Refused => {

@@ -108,8 +108,12 @@ pub enum Offer {
 /// Lines come whole, with their line end. What the other side shall hear goes to `out`; a snooper that appends
 /// nothing swallows the line.
 pub trait Snooper {
-    /// Takes one line of the server's greeting.
-    fn greeting(&mut self, line: &[u8], out: &mut Vec<u8>) -> Greeting;
+    /// Takes one line of the server's greeting. A protocol in which the client speaks first has none; what a server says
+    /// all the same is no offer to serve.
+    fn greeting(&mut self, line: &[u8], out: &mut Vec<u8>) -> Greeting {
+        out.extend_from_slice(line);
+        Greeting::Refuses
+    }
 
     /// Takes one line of the client and says what is to be done with it. Called only when no reply is owed.
     fn command(&mut self, line: &[u8]) -> Verdict;
@@ -137,9 +141,9 @@ pub trait Snooper {
     /// Appends one of the wrapper's own sentences, in answer to the command last seen.
     fn say(&self, sentence: Sentence, out: &mut Vec<u8>);
 
-    /// What a transcript shows of a unit. Of one that is no opening word only its name: what follows may be a secret.
-    fn shown(&self, unit: &[u8], opening: bool) -> Vec<u8> {
-        line::shown(unit, opening).to_vec()
+    /// What a transcript (`-v 3`) shows of a unit. Of one that is no opening word only its name: what follows may be a secret.
+    fn transcript(&self, unit: &[u8], opening: bool) -> Vec<u8> {
+        line::transcript(unit, opening).to_vec()
     }
 
     /// Appends the greeting of a server of this name to a client that shall not hear the server's own, as that came
@@ -147,7 +151,7 @@ pub trait Snooper {
     fn greet(&self, _name: &str, _out: &mut Vec<u8>) {}
 
     /// Gives up a line held back until the next one shows what it is; the dialogue breaks off here.
-    fn held(&mut self) -> Vec<u8> {
+    fn take_held(&mut self) -> Vec<u8> {
         Vec::new()
     }
 
@@ -170,7 +174,7 @@ pub enum Greeting {
     /// It is over, and the server will not serve (421, 554, -ERR, * BYE).
     Refuses,
     /// It is over, and TLS has become impossible (IMAP's `* PREAUTH`).
-    Bars,
+    TlsImpossible,
 }
 
 /// What is to be done with a line of the client.
@@ -240,7 +244,7 @@ pub enum Sentence {
     LineTooLong,
     /// The server that should serve the client cannot: inside TLS, before its greeting, or once too often; the session
     /// ends.
-    Failed,
+    ServerFailed,
     /// The wrapper ends a session that did not come to TLS.
     Goodbye,
 }
@@ -255,14 +259,14 @@ impl Sentence {
         Self::AlreadyActive,
         Self::Refused,
         Self::LineTooLong,
-        Self::Failed,
+        Self::ServerFailed,
         Self::Goodbye,
     ];
 }
 
-/// Judges a text that may begin with the word that asks for TLS. Blanks behind it are tolerated, an argument is not
+/// What is to be done if a text begins with the word that asks for TLS. Blanks behind it are tolerated, an argument is not
 /// (RFC 3207 section 4).
-fn switch(text: &[u8], word: &[u8], policy: Policy) -> Option<Verdict> {
+fn starttls_verdict(text: &[u8], word: &[u8], policy: Policy) -> Option<Verdict> {
     let tail = line::after_word(text, word)?;
     Some(if policy.inside {
         Verdict::Answer(Sentence::AlreadyActive)

@@ -38,7 +38,7 @@ pub fn without_end(line: &[u8]) -> &[u8] {
 }
 
 /// What a transcript shows of a line: the whole, or only its first word.
-pub fn shown(line: &[u8], whole: bool) -> &[u8] {
+pub fn transcript(line: &[u8], whole: bool) -> &[u8] {
     let word = line.split(|byte| byte.is_ascii_whitespace()).next().unwrap_or_default();
     if whole { line.trim_ascii_end() } else { word }
 }
@@ -121,7 +121,7 @@ mod tests {
 
     #[test]
     fn a_refused_line_shows_its_verb_and_no_secret() {
-        assert_eq!(shown(b"AUTH PLAIN AGEAYg==\r\n", false), b"AUTH");
-        assert_eq!(shown(b"EHLO mx.example \r\n", true), b"EHLO mx.example");
+        assert_eq!(transcript(b"AUTH PLAIN AGEAYg==\r\n", false), b"AUTH");
+        assert_eq!(transcript(b"EHLO mx.example \r\n", true), b"EHLO mx.example");
     }
 }

@@ -4,9 +4,11 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use crate::line::{after_word, client_unit, text, without_end};
-use crate::tail::Tail;
+use crate::tail::GreetingTail;
 use crate::unit::Unit;
-use crate::{Class, Effect, First, Greeting, Offer, Policy, Protocol, Reply, Sentence, Snooper, Verdict, switch};
+use crate::{
+    Class, Effect, First, Greeting, Offer, Policy, Protocol, Reply, Sentence, Snooper, Verdict, starttls_verdict,
+};
 
 /// The row of NNTP.
 pub(crate) const NNTP: Protocol = Protocol {
@@ -22,7 +24,7 @@ pub(crate) const NNTP: Protocol = Protocol {
 struct Nntp {
     policy: Policy,
     server_offers: bool,
-    tail: Tail,
+    tail: GreetingTail,
     /// The server takes articles (200, not 201).
     posts: bool,
     /// It was asked to be a server for readers, and is.
@@ -55,7 +57,7 @@ impl Snooper for Nntp {
 
     fn command(&mut self, line: &[u8]) -> Verdict {
         let Some(text) = text(line) else { return Verdict::Doubtful };
-        if let Some(verdict) = switch(text, b"STARTTLS", self.policy) {
+        if let Some(verdict) = starttls_verdict(text, b"STARTTLS", self.policy) {
             return verdict;
         }
         let is = |word: &[u8]| after_word(text, word).is_some();
@@ -100,9 +102,7 @@ impl Snooper for Nntp {
     }
 
     fn unasked(&mut self, line: &[u8], out: &mut Vec<u8>) {
-        if !self.tail.take(line, out) {
-            out.extend_from_slice(line);
-        }
+        self.tail.pass(line, out);
     }
 
     fn greet(&self, name: &str, out: &mut Vec<u8>) {
@@ -119,7 +119,7 @@ impl Snooper for Nntp {
             Sentence::AlreadyActive => b"502 TLS already active\r\n",
             Sentence::Refused => b"483 Encryption required\r\n",
             Sentence::LineTooLong => b"501 Line too long\r\n",
-            Sentence::Failed => b"400 Service not available, closing connection\r\n",
+            Sentence::ServerFailed => b"400 Service not available, closing connection\r\n",
             Sentence::Goodbye => b"400 STARTTLS required, closing connection\r\n",
         });
     }
@@ -184,7 +184,7 @@ fn greets(first_line: &[u8]) -> bool {
 }
 
 fn snooper(policy: Policy) -> Box<dyn Snooper> {
-    let (tail, reply) = (Tail::new(policy), Expected::Line);
+    let (tail, reply) = (GreetingTail::new(policy), Expected::Line);
     Box::new(Nntp { policy, server_offers: false, tail, posts: false, reader: false, reply, in_list: false })
 }
 

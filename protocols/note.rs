@@ -14,7 +14,7 @@ pub enum Note {
     /// The server inside TLS answered the replayed prefix otherwise than the plaintext server had.
     ReplayRefused(Vec<u8>),
     /// What a transcript shows of something that was said (`-v 3`).
-    Said(Speaker, Vec<u8>),
+    Transcript(Speaker, Vec<u8>),
     /// Where the transcript ends (`-v 3`): the bytes go by unwatched from here, for this reason.
     Unwatched(Unwatched),
 }

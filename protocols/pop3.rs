@@ -4,9 +4,11 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use crate::line::{after_command, after_word, client_unit, text, without_end};
-use crate::tail::Tail;
+use crate::tail::GreetingTail;
 use crate::unit::Unit;
-use crate::{Class, Effect, First, Greeting, Offer, Policy, Protocol, Reply, Sentence, Snooper, Verdict, switch};
+use crate::{
+    Class, Effect, First, Greeting, Offer, Policy, Protocol, Reply, Sentence, Snooper, Verdict, starttls_verdict,
+};
 
 /// The row of POP3.
 pub(crate) const POP3: Protocol = Protocol {
@@ -22,7 +24,7 @@ pub(crate) const POP3: Protocol = Protocol {
 struct Pop3 {
     policy: Policy,
     server_offers: bool,
-    tail: Tail,
+    tail: GreetingTail,
     reply: Expected,
     /// The first line of a list has come, its dot has not.
     in_list: bool,
@@ -57,7 +59,7 @@ impl Snooper for Pop3 {
 
     fn command(&mut self, line: &[u8]) -> Verdict {
         let Some(text) = text(line) else { return Verdict::Doubtful };
-        if let Some(verdict) = switch(text, b"STLS", self.policy) {
+        if let Some(verdict) = starttls_verdict(text, b"STLS", self.policy) {
             return verdict;
         }
         let is = |word: &[u8]| after_command(text, word).is_some();
@@ -98,9 +100,7 @@ impl Snooper for Pop3 {
     }
 
     fn unasked(&mut self, line: &[u8], out: &mut Vec<u8>) {
-        if !self.tail.take(line, out) {
-            out.extend_from_slice(line);
-        }
+        self.tail.pass(line, out);
     }
 
     fn greet(&self, name: &str, out: &mut Vec<u8>) {
@@ -116,7 +116,7 @@ impl Snooper for Pop3 {
             Sentence::AlreadyActive => b"-ERR Command not permitted when TLS active\r\n",
             Sentence::Refused => b"-ERR Must issue STLS first\r\n",
             Sentence::LineTooLong => b"-ERR Line too long\r\n",
-            Sentence::Failed => b"-ERR [SYS/TEMP] Service not available, closing connection\r\n",
+            Sentence::ServerFailed => b"-ERR [SYS/TEMP] Service not available, closing connection\r\n",
             Sentence::Goodbye => b"-ERR STLS required, closing connection\r\n",
         });
     }
@@ -196,7 +196,7 @@ fn greets(first_line: &[u8]) -> bool {
 }
 
 fn snooper(policy: Policy) -> Box<dyn Snooper> {
-    let tail = Tail::new(policy);
+    let tail = GreetingTail::new(policy);
     Box::new(Pop3 { policy, server_offers: false, tail, reply: Expected::Line, in_list: false })
 }
 

@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 
 use crate::dialogue::MAX_BYTES;
 use crate::unit::Unit;
-use crate::{Class, Effect, First, Greeting, Policy, Protocol, Reply, Sentence, Snooper, Verdict};
+use crate::{Class, Effect, First, Policy, Protocol, Reply, Sentence, Snooper, Verdict};
 
 /// The row of PostgreSQL.
 pub(crate) const POSTGRES: Protocol = Protocol {
@@ -26,16 +26,10 @@ struct Postgres {
     /// The client has said something.
     begun: bool,
     /// TLS was asked for. The answer is a byte, and no packet.
-    asked: bool,
+    tls_asked: bool,
 }
 
 impl Snooper for Postgres {
-    /// There is none.
-    fn greeting(&mut self, packet: &[u8], out: &mut Vec<u8>) -> Greeting {
-        out.extend_from_slice(packet);
-        Greeting::Refuses
-    }
-
     fn command(&mut self, packet: &[u8]) -> Verdict {
         self.begun = true;
         let verdict = match (code(packet), packet.len()) {
@@ -47,14 +41,14 @@ impl Snooper for Postgres {
             // A StartupMessage, or what nobody knows: from here on the packets may be others.
             _ => Verdict::Doubtful,
         };
-        self.asked = verdict == Verdict::StartTls;
+        self.tls_asked = verdict == Verdict::StartTls;
         verdict
     }
 
     /// A CancelRequest has no reply but the end of the connection.
     fn reply(&mut self, packet: &[u8], out: &mut Vec<u8>) -> Reply {
         out.extend_from_slice(packet);
-        if self.asked { Reply::Done(Class(packet.first().copied().unwrap_or_default())) } else { Reply::More }
+        if self.tls_asked { Reply::Done(Class(packet.first().copied().unwrap_or_default())) } else { Reply::More }
     }
 
     fn client_unit(&self, bytes: &[u8]) -> Unit {
@@ -70,7 +64,7 @@ impl Snooper for Postgres {
     fn server_unit(&self, bytes: &[u8]) -> Unit {
         match bytes {
             [] => Unit::Partial(1),
-            [b'S' | b'N', ..] if self.asked => Unit::Whole(1),
+            [b'S' | b'N', ..] if self.tls_asked => Unit::Whole(1),
             [_, rest @ ..] => match length(rest) {
                 None => Unit::Partial(5 - bytes.len()),
                 Some(length) => unit(bytes, length.saturating_add(1), 5, MAX_BYTES),
@@ -78,7 +72,7 @@ impl Snooper for Postgres {
         }
     }
 
-    fn shown(&self, packet: &[u8], _opening: bool) -> Vec<u8> {
+    fn transcript(&self, packet: &[u8], _opening: bool) -> Vec<u8> {
         let name: &[u8] = match (packet, code(packet)) {
             ([b'S' | b'N'], _) => packet,
             ([b'E', ..], _) => b"ErrorResponse",
@@ -96,7 +90,7 @@ impl Snooper for Postgres {
             Sentence::NotAvailable | Sentence::AlreadyActive => return out.push(b'N'),
             Sentence::Refused => ("28000", "TLS is required here: connect with sslmode=require or better"),
             Sentence::Argument | Sentence::TooEarly | Sentence::LineTooLong => ("08P01", "invalid startup packet"),
-            Sentence::Failed => ("57P03", "the server is not available now"),
+            Sentence::ServerFailed => ("57P03", "the server is not available now"),
             Sentence::Goodbye => ("57P03", "TLS is required here, closing the connection"),
         };
         error_response(code, text, out);
@@ -138,7 +132,7 @@ fn error_response(code: &str, text: &str, out: &mut Vec<u8>) {
 }
 
 fn snooper(policy: Policy) -> Box<dyn Snooper> {
-    Box::new(Postgres { policy, begun: false, asked: false })
+    Box::new(Postgres { policy, begun: false, tls_asked: false })
 }
 
 /// The longest packet of a client that has not begun, as servers have it (MAX_STARTUP_PACKET_LENGTH).

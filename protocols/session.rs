@@ -8,19 +8,19 @@ use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
-use crate::dialogue::{Dialogue, Said};
+use crate::dialogue::{Dialogue, StateCommand};
 use crate::line::{self, MAX_LINE};
 use crate::note::Speaker;
-use crate::unit::{Unit, Waiting};
+use crate::unit::{Unit, UnitBuffer};
 use crate::{Offer, Protocol, Sentence, Snooper};
 
-mod approach;
 mod lockstep;
 mod order;
+mod scripted_client;
 mod switch;
 
-pub use approach::{Approach, Refusal, Step};
 pub use order::{Order, Outcome, Replayed, Surplus};
+pub use scripted_client::{ScriptFailure, ScriptedClient, Step};
 use switch::PendingBackend;
 
 /// With `--require-tls`, the refused command that ends the session.
@@ -28,7 +28,7 @@ pub const MAX_REFUSALS: usize = 10;
 
 /// How often a client may ask for STARTTLS in one session and hear that TLS is not available: a server that is being
 /// restarted is soon back, and each time costs a connection.
-pub const MAX_TRIES: u8 = 16;
+pub const MAX_STARTTLS_TRIES: u8 = 16;
 
 /// One session, from the plaintext server's greeting until its bytes need no more watching.
 pub struct Session {
@@ -37,18 +37,18 @@ pub struct Session {
     snooper: Option<(Protocol, Box<dyn Snooper>)>,
     /// The client speaks TLS. Once true it stays true.
     inside: bool,
-    client: Waiting,
+    client: UnitBuffer,
     /// The client will say no more, and the server knows.
     client_ended: bool,
-    server: Waiting,
+    server: UnitBuffer,
     backend: Option<PendingBackend>,
     dialogue: Dialogue,
-    replay: Option<Said>,
-    /// The client's first command inside TLS, kept while the prefix is replayed.
-    kept: Vec<u8>,
+    replay: Option<StateCommand>,
+    /// The client's first command inside TLS, which waits while the prefix is replayed.
+    first_command: Vec<u8>,
     replayed: Replayed,
     /// The client began TLS without asking for it.
-    direct: bool,
+    direct_tls: bool,
     refusals: usize,
     /// How often STARTTLS was asked for.
     tries: u8,
@@ -112,15 +112,15 @@ impl Session {
             phase: Phase::Preparing,
             snooper: None,
             inside: rules.implicit,
-            client: Waiting::default(),
+            client: UnitBuffer::default(),
             client_ended: false,
-            server: Waiting::default(),
+            server: UnitBuffer::default(),
             backend: None,
             dialogue: Dialogue::default(),
             replay: None,
-            kept: Vec::new(),
+            first_command: Vec::new(),
             replayed: Replayed::None,
-            direct: false,
+            direct_tls: false,
             refusals: 0,
             tries: 0,
             warned_of_offer: false,
@@ -243,7 +243,7 @@ impl Session {
 
     /// Whether the client began TLS without asking for it. Then it must name the protocol by ALPN.
     pub fn is_direct_tls(&self) -> bool {
-        self.direct
+        self.direct_tls
     }
 
     /// What became of the recorded prefix.
@@ -281,7 +281,7 @@ impl Session {
                 Phase::Greeting => self.hear_greeting(),
                 Phase::Command => self.hear_out_of_turn() || self.hear_command(),
                 Phase::Reply => self.hear_reply(),
-                Phase::Replay => self.hear_replayed(),
+                Phase::Replay => self.hear_replay_reply(),
                 Phase::Preparing | Phase::Handshake | Phase::Over => false,
             };
             if !moved {

@@ -5,8 +5,10 @@ use alloc::vec::Vec;
 
 use crate::line::{after_command, after_word, text, without_end};
 use crate::literal::{Literal, announced};
-use crate::tail::Tail;
-use crate::{Class, Effect, First, Greeting, Offer, Policy, Protocol, Reply, Sentence, Snooper, Verdict, switch};
+use crate::tail::GreetingTail;
+use crate::{
+    Class, Effect, First, Greeting, Offer, Policy, Protocol, Reply, Sentence, Snooper, Verdict, starttls_verdict,
+};
 
 /// The row of ManageSieve.
 pub(crate) const SIEVE: Protocol = Protocol {
@@ -22,9 +24,9 @@ pub(crate) const SIEVE: Protocol = Protocol {
 struct Sieve {
     policy: Policy,
     server_offers: bool,
-    tail: Tail,
+    tail: GreetingTail,
     /// The client has said something.
-    asked: bool,
+    begun: bool,
     /// A response is coming that nobody has asked for.
     unasked: bool,
     /// The client does not hear it.
@@ -61,13 +63,13 @@ impl Snooper for Sieve {
     }
 
     fn command(&mut self, line: &[u8]) -> Verdict {
-        self.asked = true;
+        self.begun = true;
         let Some(text) = text(line) else { return Verdict::Doubtful };
         // Some servers look for a literal before trailing blanks, too.
         if announced(text.trim_ascii_end()).is_some() {
             return Verdict::Doubtful;
         }
-        if let Some(verdict) = switch(text, b"STARTTLS", self.policy) {
+        if let Some(verdict) = starttls_verdict(text, b"STARTTLS", self.policy) {
             return verdict;
         }
         let opens = OPENING.iter().any(|word| after_command(text, word).is_some());
@@ -92,7 +94,7 @@ impl Snooper for Sieve {
             return;
         }
         if !self.unasked {
-            self.swallows = self.policy.fresh && !self.asked;
+            self.swallows = self.policy.fresh && !self.begun;
         }
         let mut heard = Vec::new();
         let outcome = self.hear(line, &mut heard);
@@ -111,12 +113,12 @@ impl Snooper for Sieve {
             Sentence::AlreadyActive => b"NO \"TLS already active\"\r\n",
             Sentence::Refused => b"NO (ENCRYPT-NEEDED) \"Use STARTTLS first\"\r\n",
             Sentence::LineTooLong => b"BYE \"Line too long\"\r\n",
-            Sentence::Failed => b"BYE (TRYLATER) \"Service not available, closing connection\"\r\n",
+            Sentence::ServerFailed => b"BYE (TRYLATER) \"Service not available, closing connection\"\r\n",
             Sentence::Goodbye => b"BYE (ENCRYPT-NEEDED) \"STARTTLS required, closing connection\"\r\n",
         });
     }
 
-    fn held(&mut self) -> Vec<u8> {
+    fn take_held(&mut self) -> Vec<u8> {
         core::mem::take(&mut self.response.held)
     }
 
@@ -223,8 +225,8 @@ fn greets(first_line: &[u8]) -> bool {
 }
 
 fn snooper(policy: Policy) -> Box<dyn Snooper> {
-    let (tail, response) = (Tail::new(policy), Response::default());
-    Box::new(Sieve { policy, server_offers: false, tail, asked: false, unasked: false, swallows: false, response })
+    let (tail, response) = (GreetingTail::new(policy), Response::default());
+    Box::new(Sieve { policy, server_offers: false, tail, begun: false, unasked: false, swallows: false, response })
 }
 
 /// The opening words.

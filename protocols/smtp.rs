@@ -4,9 +4,11 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use crate::line::{after_word, client_unit, is_blank, text, without_end, word};
-use crate::tail::Tail;
+use crate::tail::GreetingTail;
 use crate::unit::Unit;
-use crate::{Class, Effect, First, Greeting, Offer, Policy, Protocol, Reply, Sentence, Snooper, Verdict, switch};
+use crate::{
+    Class, Effect, First, Greeting, Offer, Policy, Protocol, Reply, Sentence, Snooper, Verdict, starttls_verdict,
+};
 
 /// The row of SMTP. Its greeting is LMTP's as well, and the words of both are understood.
 pub(crate) const SMTP: Protocol = Protocol {
@@ -34,7 +36,7 @@ struct Smtp {
     /// EHLO or LHLO was answered with 250; before that STARTTLS is out of sequence (RFC 3207 section 4).
     introduced: bool,
     server_offers: bool,
-    tail: Tail,
+    tail: GreetingTail,
     reply: Expected,
     /// The line of the EHLO reply that is not yet known to be the last.
     held: Vec<u8>,
@@ -66,7 +68,7 @@ impl Snooper for Smtp {
 
     fn command(&mut self, line: &[u8]) -> Verdict {
         let Some(text) = text(line) else { return Verdict::Doubtful };
-        if let Some(verdict) = switch(text, b"STARTTLS", self.policy) {
+        if let Some(verdict) = starttls_verdict(text, b"STARTTLS", self.policy) {
             let too_early = verdict == Verdict::StartTls && !self.introduced;
             return if too_early { Verdict::Answer(Sentence::TooEarly) } else { verdict };
         }
@@ -115,9 +117,7 @@ impl Snooper for Smtp {
     }
 
     fn unasked(&mut self, line: &[u8], out: &mut Vec<u8>) {
-        if !self.tail.take(line, out) {
-            out.extend_from_slice(line);
-        }
+        self.tail.pass(line, out);
     }
 
     fn greet(&self, name: &str, out: &mut Vec<u8>) {
@@ -133,12 +133,12 @@ impl Snooper for Smtp {
             Sentence::AlreadyActive => b"503 5.5.1 TLS already active\r\n",
             Sentence::Refused => b"530 5.7.0 Must issue a STARTTLS command first\r\n",
             Sentence::LineTooLong => b"500 5.5.2 Line too long\r\n",
-            Sentence::Failed => b"421 4.3.0 Service not available, closing transmission channel\r\n",
+            Sentence::ServerFailed => b"421 4.3.0 Service not available, closing transmission channel\r\n",
             Sentence::Goodbye => b"421 4.7.0 STARTTLS required, closing transmission channel\r\n",
         });
     }
 
-    fn held(&mut self) -> Vec<u8> {
+    fn take_held(&mut self) -> Vec<u8> {
         core::mem::take(&mut self.held)
     }
 
@@ -207,7 +207,7 @@ fn greets(first_line: &[u8]) -> bool {
 }
 
 fn snooper(policy: Policy) -> Box<dyn Snooper> {
-    let (tail, reply, held) = (Tail::new(policy), Expected::Plain, Vec::new());
+    let (tail, reply, held) = (GreetingTail::new(policy), Expected::Plain, Vec::new());
     Box::new(Smtp { policy, introduced: false, server_offers: false, tail, reply, held, kept: 0, offered: false })
 }
 

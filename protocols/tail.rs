@@ -5,13 +5,13 @@ use alloc::vec::Vec;
 use crate::Policy;
 
 /// Whether the server has said more than its greeting.
-pub(crate) struct Tail {
+pub(crate) struct GreetingTail {
     /// The greeting is another server's for the client, and so is its tail.
     swallowed: bool,
     over: bool,
 }
 
-impl Tail {
+impl GreetingTail {
     /// The tail of a greeting that is yet to come.
     pub(crate) fn new(policy: Policy) -> Self {
         Self { swallowed: policy.fresh, over: false }
@@ -25,5 +25,12 @@ impl Tail {
             out.extend_from_slice(line);
         }
         empty
+    }
+
+    /// The same for a line that nobody has asked for: one that is not empty is for the client.
+    pub(crate) fn pass(&mut self, line: &[u8], out: &mut Vec<u8>) {
+        if !self.take(line, out) {
+            out.extend_from_slice(line);
+        }
     }
 }

@@ -28,13 +28,13 @@ impl Unit {
 
 /// Bytes of one side that wait to become units.
 #[derive(Default)]
-pub struct Waiting {
+pub struct UnitBuffer {
     bytes: Vec<u8>,
     /// Before this nothing is needed any more.
     start: usize,
 }
 
-impl Waiting {
+impl UnitBuffer {
     /// Appends bytes as they came from the network.
     pub fn push(&mut self, bytes: &[u8]) {
         self.bytes.drain(..self.start);
@@ -67,7 +67,7 @@ mod tests {
 
     #[test]
     fn units_are_taken_one_by_one_and_the_rest_is_kept() {
-        let mut waiting = Waiting::default();
+        let mut waiting = UnitBuffer::default();
         waiting.push(b"NOOP\r\nNO");
         assert_eq!(waiting.take(6), b"NOOP\r\n");
         assert_eq!(waiting.bytes(), b"NO");

@@ -94,7 +94,7 @@ impl Display for NoteText<'_> {
             Note::UnknownGreeting(line) => write!(f, "unable to tell the protocol by its greeting: {}", Quoted(line)),
             Note::BackendRefuses => f.write_str("the TLS server's greeting is a refusal"),
             Note::ReplayRefused(line) => write!(f, "the TLS server refused the replayed prefix: {}", Quoted(line)),
-            Note::Said(speaker, line) => {
+            Note::Transcript(speaker, line) => {
                 let who = match speaker {
                     Speaker::Client => "C",
                     Speaker::Server => "S",
@@ -194,7 +194,7 @@ impl Log {
     /// Says what the session notes: a line of the transcript or its end at `-v 3`, anything else as a warning.
     pub fn note(&self, note: &Note) {
         match note {
-            Note::Said(..) | Note::Unwatched(_) => self.transcript(NoteText(note)),
+            Note::Transcript(..) | Note::Unwatched(_) => self.transcript(NoteText(note)),
             _ => self.warning(NoteText(note)),
         }
     }

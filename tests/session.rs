@@ -137,7 +137,7 @@ fn what_is_over_stays_over() {
     assert!(matches!(ends.last(), Some(Order::Close(Outcome::Refused))), "{ends:?}");
     refused.server_closed();
     refused.client_closed();
-    refused.broken_off();
+    refused.interrupted();
     let more = orders(&mut refused);
     assert!(more.is_empty(), "{more:?}");
 }
@@ -156,9 +156,9 @@ const SIEVE: (&str, &[&str]) = ("\"SIEVE\" \"\"\r\nOK\r\n", &["STARTTLS\r\n"]);
 #[test]
 fn a_backend_that_is_told_of_tls_is_reached_before_and_after_it() {
     let mut session = preparing(LENIENT, SMTP.0, SMTP.1);
-    session.greeted();
+    session.backend_greeted();
     assert!(orders(&mut session).is_empty(), "nobody is reached who could have greeted");
-    session.reached();
+    session.backend_reached();
     assert!(session.backend_room() > 0, "its greeting is awaited (law 4)");
     session.backend_says(b"220 backend\r\n");
     let ordered = orders(&mut session);
@@ -171,39 +171,39 @@ fn a_backend_that_is_told_of_tls_is_reached_before_and_after_it() {
 #[test]
 fn a_backend_that_greeted_before_its_tls_does_not_greet_inside() {
     let mut session = preparing(LENIENT, SMTP.0, SMTP.1);
-    session.reached();
-    session.greeted();
+    session.backend_reached();
+    session.backend_greeted();
     let ordered = orders(&mut session);
     assert!(matches!(&ordered[..], [Order::ToClient(_), Order::Upgrade(_)]), "{ordered:?}");
     session.handshake_done();
     assert_eq!(session.client_room(), 0);
-    session.greeted();
+    session.backend_greeted();
     assert!(session.awaits_command(), "the client's turn, without a second greeting");
 }
 
 #[test]
 fn a_sieve_backend_greets_inside_its_tls_too() {
     let mut session = preparing(LENIENT, SIEVE.0, SIEVE.1);
-    session.reached();
-    session.greeted();
+    session.backend_reached();
+    session.backend_greeted();
     assert!(orders(&mut session).is_empty(), "there is no go-ahead before its capabilities");
     session.backend_says(b"\"SIEVE\" \"a\"\r\nOK\r\n");
     session.handshake_done();
     orders(&mut session);
-    session.greeted();
+    session.backend_greeted();
     assert!(!session.awaits_command(), "nor is it the client's turn before those of the second connection");
 }
 
 #[test]
 fn who_greets_too_early_or_is_reached_too_late_changes_nothing() {
     let mut plain = session(LENIENT, &["220-mx\r\n"]);
-    plain.greeted();
+    plain.backend_greeted();
     assert!(!plain.awaits_command(), "the plaintext server has not greeted in full");
     let mut session = preparing(HOST_PORT, SIEVE.0, SIEVE.1);
     session.prepared(true);
     session.backend_says(b"\"SIEVE\" \"kept\"\r\nOK\r\n");
     orders(&mut session);
-    session.reached();
+    session.backend_reached();
     session.handshake_done();
     let ordered = orders(&mut session);
     let greeting = b"\"SIEVE\" \"kept\"\r\nOK\r\n";
@@ -324,7 +324,7 @@ fn an_offer_that_the_server_makes_unasked_is_told() {
 fn who_must_end_says_so_where_no_reply_is_owed() {
     let mut waits = session(LENIENT, &["220 mx\r\n"]);
     orders(&mut waits);
-    waits.broken_off();
+    waits.interrupted();
     let ordered = orders(&mut waits);
     assert!(
         matches!(&ordered[..], [Order::ToClient(said), Order::Close(_)] if said.starts_with(b"421")),
@@ -332,6 +332,6 @@ fn who_must_end_says_so_where_no_reply_is_owed() {
     );
     let mut owes = session(LENIENT, &["220 mx\r\n", "NOOP\r\n"]);
     orders(&mut owes);
-    owes.broken_off();
+    owes.interrupted();
     assert!(orders(&mut owes).is_empty());
 }

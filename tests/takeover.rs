@@ -9,7 +9,7 @@ mod support;
 use std::fs::File;
 
 use attacker::TakenOver;
-use starttls_protocols::session::MAX_TRIES;
+use starttls_protocols::session::MAX_STARTTLS_TRIES;
 use starttls_wrapper::proxy::Ends;
 use starttls_wrapper::window::{Ask, Chain, MAX_FACT, MAX_PACKET, Peer};
 use support::backend::Backend;
@@ -86,7 +86,7 @@ fn as_many_tries_as_the_limit_and_no_more() {
     let (site, backend) = (Site::new(), Backend::new());
     for ask in [Ask::Prepare, Ask::Connect, Ask::Anchors(Peer::Backend)] {
         let session = TakenOver::of(Wrapper::backend(&site, backend.port()));
-        for _ in 0..MAX_TRIES {
+        for _ in 0..MAX_STARTTLS_TRIES {
             session.gets(&ask);
             if ask == Ask::Connect {
                 backend.accept();
@@ -174,7 +174,7 @@ fn descriptors_sent_along_do_not_stay() {
     let keeper = session.wrapper.wrapper.pid();
     let before = proc::descriptors(keeper);
     let file = File::open("/dev/null").unwrap();
-    for _ in 0..MAX_TRIES {
+    for _ in 0..MAX_STARTTLS_TRIES {
         session.sends(&Ask::Prepare.encode(), &[&file; 64]);
         session.hears_yes();
     }

@@ -1,4 +1,4 @@
-//! STARTTLS may fail and be asked for again, up to MAX_TRIES times; whoever asks once more hears the goodbye, whatever it
+//! STARTTLS may fail and be asked for again, up to MAX_STARTTLS_TRIES times; whoever asks once more hears the goodbye, whatever it
 //! was that failed. None of it is what the keeper takes for an attack.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that fails panics")]
@@ -7,7 +7,7 @@ mod support;
 
 use std::fs;
 
-use starttls_protocols::session::MAX_TRIES;
+use starttls_protocols::session::MAX_STARTTLS_TRIES;
 use support::backend::{Backend, ClosedPort, header};
 use support::certificates::Site;
 use support::peer::Peer;
@@ -21,11 +21,11 @@ const GOODBYE: &str = "421 4.3.0 Service not available, closing transmission cha
 #[track_caller]
 fn asks_too_often(mut session: Session, mut fails: impl FnMut()) {
     let mut server = session.opening();
-    for tries in 1..=MAX_TRIES {
+    for tries in 1..=MAX_STARTTLS_TRIES {
         session.client.says("STARTTLS\r\n");
         fails();
         session.client.hears(NOT_AVAILABLE);
-        if tries >= MAX_TRIES - 1 {
+        if tries >= MAX_STARTTLS_TRIES - 1 {
             session.client.says("NOOP\r\n");
             server.hears("NOOP\r\n");
             server.says("250 ok\r\n");
@@ -67,7 +67,7 @@ fn whoever_asks_too_often_hears_the_goodbye_without_a_key() {
     let mut server = session.server();
     server.says("+OK\r\n");
     session.client.hears("+OK\r\n");
-    for _ in 0..MAX_TRIES {
+    for _ in 0..MAX_STARTTLS_TRIES {
         session.client.says("STLS\r\n");
         session.client.hears("-ERR [SYS/TEMP] TLS not available\r\n");
     }
@@ -108,7 +108,7 @@ fn the_last_try_may_succeed() {
         header(&mut again);
         again
     };
-    for _ in 1..MAX_TRIES {
+    for _ in 1..MAX_STARTTLS_TRIES {
         session.client.says("STARTTLS\r\n");
         reached().says("421 busy\r\n");
         session.client.hears(NOT_AVAILABLE);

@@ -52,7 +52,7 @@ impl<'a> Message<'a> {
     }
 
     /// What a transcript shows: its name, and of a response the result and the text for people.
-    pub(super) fn shown(&self) -> Vec<u8> {
+    pub(super) fn transcript(&self) -> Vec<u8> {
         let name = OPERATIONS.iter().find(|(_, tag, _)| *tag == self.op.tag).map_or("unknown", |(name, ..)| name);
         let mut shown = String::from(name);
         if let Some(code) = self.result() {

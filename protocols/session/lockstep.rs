@@ -23,12 +23,12 @@ impl Session {
             return true;
         }
         match greeting {
-            Some(Greeting::Bars) if self.strict() => {
+            Some(Greeting::TlsImpossible) if self.strict() => {
                 self.say(Sentence::Goodbye);
                 self.close(Outcome::Refused);
                 return true;
             }
-            Some(Greeting::Refuses | Greeting::Bars) if !self.strict() => {
+            Some(Greeting::Refuses | Greeting::TlsImpossible) if !self.strict() => {
                 return self.give_up_snooping(Unwatched::RefusingGreeting, Vec::new(), out);
             }
             Some(Greeting::Refuses) => self.withdraw_offer(),
@@ -104,14 +104,14 @@ impl Session {
                 return true;
             }
             // What is too long is no opening word; the prefix goes before it as before any other.
-            Unit::TooLong if self.replays_before(Verdict::Unknown) => return true,
+            Unit::TooLong if self.start_replay_before(Verdict::Unknown) => return true,
             Unit::TooLong => {
                 let why = Unwatched::LineTooLong(Speaker::Client);
                 return self.give_up_snooping(why, Vec::new(), Vec::new());
             }
             // The bytes stay where they are: they are TLS's.
             Unit::Tls => {
-                self.direct = true;
+                self.direct_tls = true;
                 self.begin_switch();
                 return true;
             }
@@ -123,8 +123,8 @@ impl Session {
     pub(super) fn judge(&mut self, line: Vec<u8>) {
         let Some((_, snooper)) = self.snooper.as_mut() else { return };
         let verdict = snooper.command(&line);
-        if self.replays_before(verdict) {
-            self.kept = line;
+        if self.start_replay_before(verdict) {
+            self.first_command = line;
             return;
         }
         self.note(Speaker::Client, &line, matches!(verdict, Verdict::Forward(_) | Verdict::StartTls));
@@ -235,7 +235,7 @@ impl Session {
 
     /// What the server said and the client has not heard.
     pub(super) fn owed_to_client(&mut self) -> Vec<u8> {
-        let mut owed = self.snooper.as_mut().map_or_else(Vec::new, |(_, snooper)| snooper.held());
+        let mut owed = self.snooper.as_mut().map_or_else(Vec::new, |(_, snooper)| snooper.take_held());
         owed.extend(core::mem::take(&mut self.server).into_rest());
         owed
     }
@@ -243,10 +243,10 @@ impl Session {
     pub(super) fn note(&mut self, speaker: Speaker, unit: &[u8], opening: bool) {
         if self.rules.transcript {
             let shown = match &self.snooper {
-                Some((_, snooper)) => snooper.shown(unit, opening),
-                None => line::shown(unit, opening).to_vec(),
+                Some((_, snooper)) => snooper.transcript(unit, opening),
+                None => line::transcript(unit, opening).to_vec(),
             };
-            self.orders.push_back(Order::Note(Note::Said(speaker, shown)));
+            self.orders.push_back(Order::Note(Note::Transcript(speaker, shown)));
         }
     }
 }

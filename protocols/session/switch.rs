@@ -4,17 +4,17 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use super::order::{Order, Outcome, Replayed, Surplus};
-use super::{MAX_TRIES, Phase, Session};
+use super::{MAX_STARTTLS_TRIES, Phase, Session};
 use crate::dialogue::MAX_BYTES;
 use crate::note::Note;
-use crate::unit::{Unit, Waiting};
+use crate::unit::{Unit, UnitBuffer};
 use crate::{Effect, Greeting, Offer, Policy, Protocol, Reply, Sentence, Snooper, Verdict};
 
 /// The TLS server, reached but not yet in charge.
 pub(super) struct PendingBackend {
     protocol: Protocol,
     snooper: Box<dyn Snooper>,
-    waiting: Waiting,
+    waiting: UnitBuffer,
     greeting: Vec<u8>,
 }
 
@@ -45,14 +45,14 @@ impl Session {
             false => self.not_available(),
             true if self.rules.implicit => self.begin_implicit(),
             true if self.rules.respawn => self.go_ahead(),
-            true => self.reached(),
+            true => self.backend_reached(),
         }
         self.advance();
     }
 
     /// As [`prepared`](Self::prepared), with a TLS server that is reached now and once more after the handshake, when
     /// it can be told about it. Its greeting must follow here too (law 4), if it is one that greets.
-    pub fn reached(&mut self) {
+    pub fn backend_reached(&mut self) {
         let Some(protocol) = self.protocol().filter(|_| self.phase == Phase::Preparing) else { return };
         self.backend = Some(PendingBackend::new(protocol));
         if protocol.is_client_first() {
@@ -62,7 +62,7 @@ impl Session {
 
     /// The server with which TLS began by STARTTLS has greeted before it. It will not greet again, unless the protocol
     /// wants it so.
-    pub fn greeted(&mut self) {
+    pub fn backend_greeted(&mut self) {
         let reached = self.backend.as_ref().map(|backend| backend.snooper.greets_again());
         let fresh = self.snooper.as_ref().map(|(_, snooper)| snooper.greets_again());
         match self.phase {
@@ -84,7 +84,7 @@ impl Session {
             self.server_begins();
             self.orders.push_back(Order::Respawn);
         } else {
-            self.fresh_server_serves();
+            self.promote_backend();
         }
     }
 
@@ -94,12 +94,12 @@ impl Session {
         if self.snooper.is_none() {
             self.detect_protocol(&[]);
         }
-        self.say(Sentence::Failed);
+        self.say(Sentence::ServerFailed);
         self.close(Outcome::ServerFailed);
     }
 
-    /// The wrapper must end. The client hears the goodbye where it owes or is owed nothing.
-    pub fn broken_off(&mut self) {
+    /// The wrapper must end. The client hears the goodbye, unless a reply or a command is half said.
+    pub fn interrupted(&mut self) {
         if self.awaits_command() {
             self.server_failed();
         }
@@ -117,7 +117,7 @@ impl Session {
                 Greeting::More if backend.greeting.len() > MAX_BYTES => break,
                 Greeting::More => {}
                 Greeting::Open => return self.go_ahead(),
-                Greeting::Refuses | Greeting::Bars => break,
+                Greeting::Refuses | Greeting::TlsImpossible => break,
             }
         }
         self.orders.push_back(Order::Note(Note::BackendRefuses));
@@ -128,8 +128,8 @@ impl Session {
     /// The client asked for TLS, or began it. Who asked too often hears the goodbye: the keeper would take more for an
     /// attack.
     pub(super) fn begin_switch(&mut self) {
-        if self.tries == MAX_TRIES {
-            self.answer(Sentence::Failed);
+        if self.tries == MAX_STARTTLS_TRIES {
+            self.answer(Sentence::ServerFailed);
             return self.close(Outcome::Refused);
         }
         self.tries += 1;
@@ -142,7 +142,7 @@ impl Session {
 
     /// Answers whoever asked for TLS. A client that has begun it would understand no sentence.
     fn answer(&mut self, sentence: Sentence) {
-        if !self.direct {
+        if !self.direct_tls {
             self.say(sentence);
         }
     }
@@ -150,7 +150,7 @@ impl Session {
     pub(super) fn not_available(&mut self) {
         self.answer(Sentence::NotAvailable);
         self.phase = Phase::Command;
-        if self.strict() || self.inside || self.direct {
+        if self.strict() || self.inside || self.direct_tls {
             self.close(Outcome::Refused);
         }
     }
@@ -167,7 +167,7 @@ impl Session {
         if self.rules.replay {
             self.replay = core::mem::take(&mut self.dialogue).into_state();
         }
-        self.server = Waiting::default();
+        self.server = UnitBuffer::default();
         if self.rules.respawn {
             self.backend = None;
             let protocol = self.protocol();
@@ -183,7 +183,7 @@ impl Session {
     }
 
     /// The backend, reached and past its greeting, takes the plaintext server's place.
-    pub(super) fn fresh_server_serves(&mut self) {
+    pub(super) fn promote_backend(&mut self) {
         self.phase = Phase::Command;
         if let Some(backend) = self.backend.take() {
             self.server = backend.waiting;
@@ -207,8 +207,8 @@ impl Session {
         }
     }
 
-    /// Looks at the client's first command inside TLS: true if the prefix must be replayed before it.
-    pub(super) fn replays_before(&mut self, first: Verdict) -> bool {
+    /// Decides by the client's first command inside TLS whether the prefix is replayed before it. True if it is.
+    pub(super) fn start_replay_before(&mut self, first: Verdict) -> bool {
         let Some(said) = self.replay.take_if(|_| self.inside) else { return false };
         if first == Verdict::Forward(Effect::SetsState) {
             self.replayed = Replayed::Dropped;
@@ -223,7 +223,7 @@ impl Session {
         true
     }
 
-    pub(super) fn hear_replayed(&mut self) -> bool {
+    pub(super) fn hear_replay_reply(&mut self) -> bool {
         let Some(line) = self.server_line() else { return false };
         let Some((_, snooper)) = self.snooper.as_mut() else { return false };
         if let Reply::Done(class) = snooper.reply(&line, &mut Vec::new()) {
@@ -235,7 +235,7 @@ impl Session {
             }
             self.replayed = Replayed::Replayed;
             self.phase = Phase::Command;
-            let kept = core::mem::take(&mut self.kept);
+            let kept = core::mem::take(&mut self.first_command);
             self.judge(kept);
         }
         true
@@ -245,7 +245,7 @@ impl Session {
 impl PendingBackend {
     fn new(protocol: Protocol) -> Self {
         let snooper = (protocol.snooper)(Policy::INSIDE);
-        Self { protocol, snooper, waiting: Waiting::default(), greeting: Vec::new() }
+        Self { protocol, snooper, waiting: UnitBuffer::default(), greeting: Vec::new() }
     }
 
     pub(super) fn unit(&self) -> Unit {

@@ -7,7 +7,7 @@ use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
-use starttls_protocols::session::{Approach, Refusal, Step, Surplus};
+use starttls_protocols::session::{ScriptFailure, ScriptedClient, Step, Surplus};
 use starttls_protocols::{Policy, Protocol};
 
 use crate::config::Config;
@@ -61,7 +61,7 @@ pub(super) fn visit(config: &Config, socket: UnixStream) -> Result<Visit, Wrong>
     }
     let before = match config.implicit {
         true => None,
-        false => Some(talk(config, &mut server, config.protocol, Approach::new)?),
+        false => Some(talk(config, &mut server, config.protocol, ScriptedClient::starttls)?),
     };
     if let Some(protocol) = before.filter(|_| !goes_in(config)) {
         return Ok(Visit::Granted(protocol));
@@ -72,7 +72,7 @@ pub(super) fn visit(config: &Config, socket: UnixStream) -> Result<Visit, Wrong>
             .map_err(Error::system("set a limit"))?;
     }
     let greeted = |protocol: Protocol| before.is_some() && !(protocol.snooper)(Policy::INSIDE).greets_again();
-    let visit = |protocol| Approach::visit(protocol, greeted(protocol));
+    let visit = |protocol| ScriptedClient::visit(protocol, greeted(protocol));
     match (talk(config, &mut server, before.or(config.protocol), visit), before) {
         (Ok(protocol), _) => Ok(Visit::Served(protocol)),
         (Err(Wrong::Silent | Wrong::Closed), Some(protocol)) => Ok(Visit::Unanswered(protocol)),
@@ -92,23 +92,25 @@ fn talk(
     config: &Config,
     server: &mut Side,
     known: Option<Protocol>,
-    way: impl Fn(Protocol) -> Approach,
+    script: impl Fn(Protocol) -> ScriptedClient,
 ) -> Result<Protocol, Wrong> {
     let mut heard = if known.is_none() { hear(server)? } else { Vec::new() };
     let by_greeting = || config.protocols.iter().copied().find(|protocol| protocol.is_greeted_by(&heard));
     let Some(protocol) = known.or_else(by_greeting) else { return Err(Wrong::Unknown(heard)) };
-    let mut approach = way(protocol);
-    let mut step = if heard.is_empty() { approach.begin() } else { approach.hears(&heard) };
+    let mut client = script(protocol);
+    let mut step = if heard.is_empty() { client.begin() } else { client.hears(&heard) };
     loop {
         match step {
-            Step::Hear => {}
-            Step::Say(line) => server.write(line),
-            Step::BeginTls => return Ok(protocol),
-            Step::TurnBack(Refusal::NotOffered(line) | Refusal::Greeting(line)) => return Err(Wrong::Said(line)),
-            Step::TurnBack(_) => return Err(Wrong::Nonsense),
+            Step::Wait => {}
+            Step::Send(line) => server.write(line),
+            Step::Done => return Ok(protocol),
+            Step::Fail(ScriptFailure::Refused(line) | ScriptFailure::GreetingRefuses(line)) => {
+                return Err(Wrong::Said(line));
+            }
+            Step::Fail(_) => return Err(Wrong::Nonsense),
         }
         heard = hear(server)?;
-        step = approach.hears(&heard);
+        step = client.hears(&heard);
     }
 }
 

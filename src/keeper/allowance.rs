@@ -1,6 +1,6 @@
 //! What a session may still ask for. It knows what each mode needs, and nothing of how it is had.
 
-use starttls_protocols::session::MAX_TRIES;
+use starttls_protocols::session::MAX_STARTTLS_TRIES;
 
 use super::refused;
 use crate::config::{Config, Inside};
@@ -30,7 +30,7 @@ impl Allowance {
         // A TLS server that is told of TLS is reached once more then; one that may be spoken to in another way is called
         // again for it.
         let called = matches!(config.inside, Inside::Called(_));
-        let approaches = if called { 1 } else { MAX_TRIES + u8::from(config.server_learns_of_tls()) };
+        let connections = if called { 1 } else { MAX_STARTTLS_TRIES + u8::from(config.server_learns_of_tls()) };
         let ways = match &config.inside {
             Inside::Backend(backend) | Inside::Called(backend) => backend.tls.ways(),
             Inside::Respawn | Inside::Itself => 1,
@@ -39,9 +39,9 @@ impl Allowance {
             client: config.accept_proxy,
             plaintext_prog: !config.implicit && !called,
             tls_prog: matches!(config.inside, Inside::Respawn) || (called && !config.prog.is_empty()),
-            preparation: Tries(if called { 0 } else { MAX_TRIES }),
-            connection: Tries(ways * approaches),
-            anchors: Tries(approaches),
+            preparation: Tries(if called { 0 } else { MAX_STARTTLS_TRIES }),
+            connection: Tries(ways * connections),
+            anchors: Tries(connections),
             chain: !called,
             signature: !called,
             own_chain: false,

@@ -9,7 +9,7 @@ use crate::config::{Backend, BackendTls, Inside};
 use crate::message::Error;
 use crate::tls::Heard;
 use crate::window::Ask;
-use starttls_protocols::session::{Approach, Refusal, Step, Surplus};
+use starttls_protocols::session::{ScriptFailure, ScriptedClient, Step, Surplus};
 
 /// A backend that is reached.
 pub(super) struct Reached {
@@ -37,12 +37,12 @@ impl Relay<'_> {
         match if ready { self.reach(backend, BACKEND_TIMEOUT) } else { Err(NoTls::Reported) } {
             Ok(Reached { greeted, until }) => {
                 if self.config.server_learns_of_tls() {
-                    self.session.reached();
+                    self.session.backend_reached();
                 } else {
                     self.session.prepared(true);
                 }
                 if greeted {
-                    self.session.greeted();
+                    self.session.backend_greeted();
                 }
                 self.hear_backend(backend, until)?;
             }
@@ -60,7 +60,7 @@ impl Relay<'_> {
             Ok(Reached { greeted, .. }) => {
                 self.backend_serves()?;
                 if greeted {
-                    self.session.greeted();
+                    self.session.backend_greeted();
                 }
             }
             Err(why) => {
@@ -83,11 +83,11 @@ impl Relay<'_> {
     /// Connects, and makes sure who the backend is. It has so long from its connection on.
     pub(super) fn reach(&mut self, backend: &Backend, timeout: Duration) -> Result<Reached, NoTls> {
         match (self.reach_by(backend, backend.tls, &Ask::Connect, timeout), backend.tls) {
-            (Err(NoTls::Refused(Refusal::NotOffered(_))), BackendTls::Either(_)) => {
+            (Err(NoTls::Refused(ScriptFailure::Refused(_))), BackendTls::Either(_)) => {
                 self.drop_backend();
                 self.reach_by(backend, BackendTls::Implicit, &Ask::ConnectImplicit, timeout)
             }
-            (Err(why @ NoTls::Refused(Refusal::NotOffered(_))), BackendTls::Opportunistic) => {
+            (Err(why @ NoTls::Refused(ScriptFailure::Refused(_))), BackendTls::Opportunistic) => {
                 // Law 8: this is the one way into plaintext that was not asked for by name, so it is told. The
                 // connection is a fresh one: what was said on the old one was this program's.
                 if !self.report.is_in_plaintext() {
@@ -113,7 +113,7 @@ impl Relay<'_> {
         }
         let greeted = matches!(tls, BackendTls::StartTls | BackendTls::Either(_) | BackendTls::Opportunistic);
         if greeted {
-            self.approach(until)?;
+            self.request_starttls(until)?;
         }
         if tls == BackendTls::None {
             self.report.reached("plaintext");
@@ -140,22 +140,23 @@ impl Relay<'_> {
         Ok(())
     }
 
-    /// Goes the way to STARTTLS, as a client.
-    fn approach(&mut self, until: Instant) -> Result<(), NoTls> {
+    /// Asks the backend for STARTTLS, up to its go-ahead.
+    fn request_starttls(&mut self, until: Instant) -> Result<(), NoTls> {
         // STARTTLS was asked for, so the protocol is known.
-        let mut approach = Approach::new(self.session.protocol().or(self.config.protocol).ok_or_else(NoTls::closed)?);
+        let mut client =
+            ScriptedClient::starttls(self.session.protocol().or(self.config.protocol).ok_or_else(NoTls::closed)?);
         let mut buffer = [0; PIECE];
-        let mut step = approach.begin();
+        let mut step = client.begin();
         loop {
             match step {
-                Step::Hear => {}
-                Step::Say(line) => self.tell_backend(line),
-                Step::BeginTls => return Ok(()),
-                Step::TurnBack(refusal) => return Err(NoTls::Refused(refusal)),
+                Step::Wait => {}
+                Step::Send(line) => self.tell_backend(line),
+                Step::Done => return Ok(()),
+                Step::Fail(refusal) => return Err(NoTls::Refused(refusal)),
             }
-            let room = approach.room().min(PIECE);
+            let room = client.room().min(PIECE);
             let count = self.read_backend(buffer.get_mut(..room).unwrap_or_default(), until)?;
-            step = approach.hears(buffer.get(..count).unwrap_or_default());
+            step = client.hears(buffer.get(..count).unwrap_or_default());
         }
     }
 

@@ -3,7 +3,7 @@
 use std::fmt::{self, Display};
 use std::io;
 
-use starttls_protocols::session::Refusal;
+use starttls_protocols::session::ScriptFailure;
 
 use crate::message::{Error, Quoted, Reason};
 use crate::tls::{about_certificate, is_no_tls};
@@ -15,7 +15,7 @@ pub(super) enum NoTls {
     /// The keeper refused what it takes, and has said why.
     Reported,
     /// The peer turned the request for STARTTLS down, or made it impossible.
-    Refused(Refusal),
+    Refused(ScriptFailure),
     /// The connection or TLS itself failed.
     Failed(io::Error),
     /// The session cannot go on.
@@ -74,10 +74,12 @@ impl Display for NoTls {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Reported => Ok(()),
-            Self::Refused(Refusal::NotOffered(line)) => write!(f, "it offers no TLS: {}", Quoted(line)),
-            Self::Refused(Refusal::Greeting(line)) => write!(f, "it will not serve: {}", Quoted(line)),
-            Self::Refused(Refusal::Behind(count)) => write!(f, "it sent {count} bytes of plaintext behind a reply"),
-            Self::Refused(Refusal::TooLong) => f.write_str("it sent a line that is too long"),
+            Self::Refused(ScriptFailure::Refused(line)) => write!(f, "it offers no TLS: {}", Quoted(line)),
+            Self::Refused(ScriptFailure::GreetingRefuses(line)) => write!(f, "it will not serve: {}", Quoted(line)),
+            Self::Refused(ScriptFailure::PlaintextBehind(count)) => {
+                write!(f, "it sent {count} bytes of plaintext behind a reply")
+            }
+            Self::Refused(ScriptFailure::LineTooLong) => f.write_str("it sent a line that is too long"),
             Self::Failed(why) if is_no_tls(why) => f.write_str("it speaks no TLS"),
             Self::Failed(why) => Why(why).fmt(f),
             Self::Fatal(why) => why.fmt(f),

@@ -50,7 +50,7 @@ impl Relay<'_> {
 
     /// The session ends before its time; the client still hears the protocol's goodbye.
     fn break_off(&mut self) -> Result<(), Error> {
-        self.session.broken_off();
+        self.session.interrupted();
         while let Some(order) = self.session.next_order() {
             self.obey(order)?;
         }

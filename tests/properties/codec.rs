@@ -3,7 +3,7 @@
 
 use starttls_protocols::dialogue::MAX_BYTES;
 use starttls_protocols::line::{self, MAX_LINE};
-use starttls_protocols::unit::{Unit, Waiting};
+use starttls_protocols::unit::{Unit, UnitBuffer};
 use starttls_protocols::{Offer, PROTOCOLS, Policy, Snooper};
 use starttls_wrapper::proxy;
 use starttls_wrapper::tls::may_be_signed;
@@ -13,7 +13,7 @@ use starttls_wrapper::window::{Ask, Chain, Peer, join, parts};
 pub(crate) fn check_lines(data: &[u8]) {
     let Some((cut, data)) = data.split_first() else { return };
     let mut found = Vec::new();
-    let mut waiting = Waiting::default();
+    let mut waiting = UnitBuffer::default();
     let mut rest = data;
     while !rest.is_empty() {
         let room = line::unit(waiting.bytes(), MAX_LINE).room().min(usize::from(*cut) + 1).min(rest.len());
@@ -61,7 +61,7 @@ pub(crate) fn check_units(data: &[u8]) {
             snooper.command(rest);
             snooper.reply(rest, &mut Vec::new());
             snooper.unasked(rest, &mut Vec::new());
-            snooper.shown(rest, false);
+            snooper.transcript(rest, false);
         }
     }
 }

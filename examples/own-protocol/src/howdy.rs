@@ -51,7 +51,7 @@ impl Snooper for Howdy {
             Sentence::GoAhead => b"YEP get going\r\n",
             Sentence::NotAvailable => b"NOPE not now\r\n",
             Sentence::Refused => b"NOPE say GOTLS first\r\n",
-            Sentence::Goodbye | Sentence::Failed | Sentence::LineTooLong => b"NOPE so long\r\n",
+            Sentence::Goodbye | Sentence::ServerFailed | Sentence::LineTooLong => b"NOPE so long\r\n",
             Sentence::Argument | Sentence::TooEarly | Sentence::AlreadyActive => b"NOPE just no\r\n",
         });
     }

@@ -1,22 +1,23 @@
-//! The way to TLS with the backend, as a client goes it (`--backend-tls starttls`). Pure, like the session.
+//! This program as a client of somebody's server: it sends the commands of a script, each after the reply to the one
+//! before. One script asks for TLS (`--backend-tls starttls`), the other only looks in (`--check`). Pure, like the session.
 //!
-//! The same distrust as towards a client: nothing that came in plaintext is heard inside TLS. Everything said here is
-//! this program's own and carries nothing of the client's, so the backend learns nothing from it (law 3).
+//! The same distrust as towards a client: nothing that came in plaintext is heard inside TLS. The commands are this
+//! program's own and carry nothing of the client's, so the backend learns nothing from them (law 3).
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
-use crate::unit::{Unit, Waiting};
+use crate::unit::{Unit, UnitBuffer};
 use crate::{Class, Greeting, Offer, Policy, Protocol, Reply, Sentence, Snooper};
 
-/// A client that wants TLS from a server that has said nothing yet.
-pub struct Approach {
+/// A client with a script: the commands of [`Protocol::way_to_tls`] or [`Protocol::visit`].
+pub struct ScriptedClient {
     snooper: Box<dyn Snooper>,
-    waiting: Waiting,
-    /// What is still to be said.
-    way: &'static [&'static [u8]],
+    waiting: UnitBuffer,
+    /// The commands that are still to be sent.
+    script: &'static [&'static [u8]],
     turn: Turn,
-    /// The class of the reply that grants TLS; `None` if the way does not lead there.
+    /// The class of the reply that grants TLS; `None` if the script does not ask for it.
     granted: Option<Class>,
 }
 
@@ -34,49 +35,49 @@ enum Turn {
 /// What is to be done next.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Step {
-    /// Hear more.
-    Hear,
-    /// Say this, then hear the reply.
-    Say(&'static [u8]),
-    /// The way is gone: begin TLS. Nothing was heard behind the go-ahead.
-    BeginTls,
-    /// Turn back.
-    TurnBack(Refusal),
+    /// Nothing: more must come from the server.
+    Wait,
+    /// Send this command; its reply comes next.
+    Send(&'static [u8]),
+    /// Every command was accepted. After [`ScriptedClient::starttls`] TLS begins; nothing came behind the go-ahead.
+    Done,
+    /// The script cannot go on.
+    Fail(ScriptFailure),
 }
 
-/// Why there is no TLS.
+/// Why a script cannot go on.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Refusal {
-    /// The server offers none: it refused the word, or what must come before it, by this.
-    NotOffered(Vec<u8>),
-    /// The greeting is a refusal, or makes TLS impossible.
-    Greeting(Vec<u8>),
+pub enum ScriptFailure {
+    /// The server refused a command with this reply: STARTTLS, or one that must come before it.
+    Refused(Vec<u8>),
+    /// The server's greeting is a refusal, or makes TLS impossible.
+    GreetingRefuses(Vec<u8>),
     /// So many bytes of plaintext came with a reply, behind its end: an attacker's or a broken server's.
-    Behind(usize),
+    PlaintextBehind(usize),
     /// A line without end.
-    TooLong,
+    LineTooLong,
 }
 
-impl Approach {
-    /// A client of a server that speaks this protocol.
-    pub fn new(protocol: Protocol) -> Self {
+impl ScriptedClient {
+    /// A client that asks a server of this protocol for TLS.
+    pub fn starttls(protocol: Protocol) -> Self {
         let policy = Policy { offer: Offer::Leave, strict: false, inside: false, fresh: true };
         let granted = go_ahead((protocol.snooper)(policy).as_mut(), protocol.way_to_tls);
         let snooper = (protocol.snooper)(policy);
         let turn = if protocol.is_client_first() { Turn::Ours } else { Turn::Greeting };
-        Self { snooper, waiting: Waiting::default(), way: protocol.way_to_tls, turn, granted: Some(granted) }
+        Self { snooper, waiting: UnitBuffer::default(), script: protocol.way_to_tls, turn, granted: Some(granted) }
     }
 
-    /// A client inside TLS that only looks in; of a server that has `greeted`, if its greeting is not heard there.
+    /// A client inside TLS that only looks in. A server that has `greeted` before TLS does not greet again.
     pub fn visit(protocol: Protocol, greeted: bool) -> Self {
         let snooper = (protocol.snooper)(Policy::INSIDE);
         let turn = if greeted || protocol.is_client_first() { Turn::Ours } else { Turn::Greeting };
-        Self { snooper, waiting: Waiting::default(), way: protocol.visit, turn, granted: None }
+        Self { snooper, waiting: UnitBuffer::default(), script: protocol.visit, turn, granted: None }
     }
 
     /// The first step.
     pub fn begin(&mut self) -> Step {
-        if self.turn == Turn::Ours { self.go_on() } else { Step::Hear }
+        if self.turn == Turn::Ours { self.go_on() } else { Step::Wait }
     }
 
     /// How many bytes of the server may come now.
@@ -90,8 +91,8 @@ impl Approach {
         loop {
             let line = match self.unit() {
                 Unit::Whole(length) => self.waiting.take(length),
-                Unit::Partial(_) => return Step::Hear,
-                Unit::TooLong | Unit::Tls => return Step::TurnBack(Refusal::TooLong),
+                Unit::Partial(_) => return Step::Wait,
+                Unit::TooLong | Unit::Tls => return Step::Fail(ScriptFailure::LineTooLong),
             };
             let heard = match self.turn {
                 Turn::Greeting => self.hear_greeting(line),
@@ -99,10 +100,10 @@ impl Approach {
                 Turn::Ours => self.hear_unasked(&line),
             };
             match (heard, self.waiting.bytes().len()) {
-                (Err(refusal), _) => return Step::TurnBack(refusal),
+                (Err(why), _) => return Step::Fail(why),
                 (Ok(()), 0) if self.turn == Turn::Ours => return self.go_on(),
-                (Ok(()), behind) if self.turn == Turn::Ours && self.way.is_empty() => {
-                    return Step::TurnBack(Refusal::Behind(behind));
+                (Ok(()), behind) if self.turn == Turn::Ours && self.script.is_empty() => {
+                    return Step::Fail(ScriptFailure::PlaintextBehind(behind));
                 }
                 _ => {}
             }
@@ -113,45 +114,49 @@ impl Approach {
         self.snooper.server_unit(self.waiting.bytes())
     }
 
-    fn hear_greeting(&mut self, line: Vec<u8>) -> Result<(), Refusal> {
+    fn hear_greeting(&mut self, line: Vec<u8>) -> Result<(), ScriptFailure> {
         match self.snooper.greeting(&line, &mut Vec::new()) {
             Greeting::More => {}
             Greeting::Open => self.turn = Turn::Ours,
-            Greeting::Refuses | Greeting::Bars => return Err(Refusal::Greeting(line)),
+            Greeting::Refuses | Greeting::TlsImpossible => return Err(ScriptFailure::GreetingRefuses(line)),
         }
         Ok(())
     }
 
-    fn hear_reply(&mut self, line: Vec<u8>) -> Result<(), Refusal> {
+    fn hear_reply(&mut self, line: Vec<u8>) -> Result<(), ScriptFailure> {
         let Reply::Done(class) = self.snooper.reply(&line, &mut Vec::new()) else { return Ok(()) };
         self.turn = Turn::Ours;
-        let welcome = match self.granted {
-            Some(granted) if self.way.is_empty() => class == granted,
+        let accepted = match self.granted {
+            Some(granted) if self.script.is_empty() => class == granted,
             _ => class.is_positive(),
         };
-        if welcome { Ok(()) } else { Err(Refusal::NotOffered(self.snooper.shown(&line, true))) }
+        if accepted { Ok(()) } else { Err(ScriptFailure::Refused(self.snooper.transcript(&line, true))) }
     }
 
     /// What belongs to the greeting, though that seemed to be over, may follow it; a fresh server's snooper swallows it.
-    fn hear_unasked(&mut self, line: &[u8]) -> Result<(), Refusal> {
+    fn hear_unasked(&mut self, line: &[u8]) -> Result<(), ScriptFailure> {
         let mut out = Vec::new();
         self.snooper.unasked(line, &mut out);
-        if out.is_empty() { Ok(()) } else { Err(Refusal::Behind(line.len() + self.waiting.bytes().len())) }
+        if out.is_empty() {
+            Ok(())
+        } else {
+            Err(ScriptFailure::PlaintextBehind(line.len() + self.waiting.bytes().len()))
+        }
     }
 
     fn go_on(&mut self) -> Step {
-        let Some((line, rest)) = self.way.split_first() else { return Step::BeginTls };
-        self.way = rest;
+        let Some((line, rest)) = self.script.split_first() else { return Step::Done };
+        self.script = rest;
         self.turn = Turn::Reply;
         self.snooper.command(line);
-        Step::Say(line)
+        Step::Send(line)
     }
 }
 
 /// The class of the reply that grants TLS, which is the class of this program's own go-ahead.
-fn go_ahead(snooper: &mut dyn Snooper, way: &[&[u8]]) -> Class {
+fn go_ahead(snooper: &mut dyn Snooper, script: &[&[u8]]) -> Class {
     let mut line = Vec::new();
-    snooper.command(way.last().copied().unwrap_or_default());
+    snooper.command(script.last().copied().unwrap_or_default());
     snooper.say(Sentence::GoAhead, &mut line);
     match snooper.reply(&line, &mut Vec::new()) {
         Reply::Done(class) => class,
@@ -172,21 +177,21 @@ mod tests {
     fn play((name, said, last, end): &Dialogue) {
         for pieces in [usize::MAX, 1] {
             let protocol = PROTOCOLS.iter().find(|protocol| protocol.name == *name).expect("the protocol is known");
-            let mut approach = Approach::new(*protocol);
-            for (server, client) in *said {
-                assert_eq!(hear(&mut approach, server, pieces), Step::Say(client.as_bytes()), "{name}: {server}");
+            let mut client = ScriptedClient::starttls(*protocol);
+            for (server, answer) in *said {
+                assert_eq!(hear(&mut client, server, pieces), Step::Send(answer.as_bytes()), "{name}: {server}");
             }
-            let heard = hear(&mut approach, last, pieces);
+            let heard = hear(&mut client, last, pieces);
             // In pieces the rest is still on its way: it belongs to TLS, and fails there.
-            if pieces == usize::MAX || !matches!(end, Step::TurnBack(Refusal::Behind(_))) {
+            if pieces == usize::MAX || !matches!(end, Step::Fail(ScriptFailure::PlaintextBehind(_))) {
                 assert_eq!(heard, *end, "{name}: {last}");
             }
         }
     }
 
-    fn hear(approach: &mut Approach, text: &str, pieces: usize) -> Step {
+    fn hear(client: &mut ScriptedClient, text: &str, pieces: usize) -> Step {
         let chunks = text.as_bytes().chunks(pieces.min(text.len()));
-        chunks.map(|chunk| approach.hears(chunk)).find(|step| *step != Step::Hear).unwrap_or(Step::Hear)
+        chunks.map(|chunk| client.hears(chunk)).find(|step| *step != Step::Wait).unwrap_or(Step::Wait)
     }
 
     #[test]
@@ -199,31 +204,26 @@ mod tests {
                     ("250-mx\r\n250-STARTTLS\r\n250 SIZE\r\n", "STARTTLS\r\n"),
                 ][..],
                 "220 go\r\n",
-                Step::BeginTls,
+                Step::Done,
             ),
             (
                 "lmtp",
                 &[("220 a\r\n", "LHLO localhost\r\n"), ("250 mx\r\n", "STARTTLS\r\n")],
                 "220-x\r\n220 y\r\n",
-                Step::BeginTls,
+                Step::Done,
             ),
-            ("pop3", &[("+OK hi\r\n", "STLS\r\n")], "+OK go\r\n", Step::BeginTls),
-            (
-                "imap",
-                &[("* OK [CAPABILITY IMAP4rev1] hi\r\n", "1 STARTTLS\r\n")],
-                "* OK x\r\n1 OK go\r\n",
-                Step::BeginTls,
-            ),
-            ("sieve", &[("\"STARTTLS\"\r\nOK\r\n", "STARTTLS\r\n")], "OK \"go\"\r\n", Step::BeginTls),
-            ("nntp", &[("200 hi\r\n", "STARTTLS\r\n")], "382 go\r\n", Step::BeginTls),
+            ("pop3", &[("+OK hi\r\n", "STLS\r\n")], "+OK go\r\n", Step::Done),
+            ("imap", &[("* OK [CAPABILITY IMAP4rev1] hi\r\n", "1 STARTTLS\r\n")], "* OK x\r\n1 OK go\r\n", Step::Done),
+            ("sieve", &[("\"STARTTLS\"\r\nOK\r\n", "STARTTLS\r\n")], "OK \"go\"\r\n", Step::Done),
+            ("nntp", &[("200 hi\r\n", "STARTTLS\r\n")], "382 go\r\n", Step::Done),
         ] {
             play(dialogue);
         }
     }
 
     #[test]
-    fn plaintext_behind_a_reply_ends_the_approach() {
-        let behind = |count| Step::TurnBack(Refusal::Behind(count));
+    fn plaintext_behind_a_reply_ends_the_script() {
+        let behind = |count| Step::Fail(ScriptFailure::PlaintextBehind(count));
         for dialogue in &[
             (
                 "smtp",
@@ -247,40 +247,40 @@ mod tests {
                 "smtp",
                 &[("220 a\r\n\r\n", "EHLO localhost\r\n"), ("250 mx\r\n", "STARTTLS\r\n")][..],
                 "220 go\r\n",
-                Step::BeginTls,
+                Step::Done,
             ),
-            ("pop3", &[("+OK hi\r\n\r\n", "STLS\r\n")], "+OK go\r\n", Step::BeginTls),
-            ("nntp", &[("200 hi\r\n \r\n", "STARTTLS\r\n")], "382 go\r\n", Step::BeginTls),
-            ("imap", &[("* OK hi\r\n* CAPABILITY IMAP4rev1\r\n\r\n", "1 STARTTLS\r\n")], "1 OK go\r\n", Step::BeginTls),
-            ("imap", &[], "* OK hi\r\n* BYE\r\n", Step::TurnBack(Refusal::Behind(7))),
+            ("pop3", &[("+OK hi\r\n\r\n", "STLS\r\n")], "+OK go\r\n", Step::Done),
+            ("nntp", &[("200 hi\r\n \r\n", "STARTTLS\r\n")], "382 go\r\n", Step::Done),
+            ("imap", &[("* OK hi\r\n* CAPABILITY IMAP4rev1\r\n\r\n", "1 STARTTLS\r\n")], "1 OK go\r\n", Step::Done),
+            ("imap", &[], "* OK hi\r\n* BYE\r\n", Step::Fail(ScriptFailure::PlaintextBehind(7))),
         ] {
             play(dialogue);
         }
         let list = "\"SASL\" \"\"\r\nOK\r\n".repeat(2);
         let sieve = PROTOCOLS.iter().find(|protocol| protocol.name == "sieve").expect("the protocol is known");
-        let mut approach = Approach::new(*sieve);
-        assert_eq!(hear(&mut approach, &list, usize::MAX), Step::Say(b"STARTTLS\r\n"));
-        assert_eq!(hear(&mut approach, "OK\r\n", usize::MAX), Step::BeginTls);
+        let mut client = ScriptedClient::starttls(*sieve);
+        assert_eq!(hear(&mut client, &list, usize::MAX), Step::Send(b"STARTTLS\r\n"));
+        assert_eq!(hear(&mut client, "OK\r\n", usize::MAX), Step::Done);
     }
 
     #[test]
     fn what_belongs_to_a_greeting_may_come_in_pieces() {
         let imap = PROTOCOLS.iter().find(|protocol| protocol.name == "imap").expect("the protocol is known");
-        let mut approach = Approach::new(*imap);
-        assert_eq!(approach.hears(b"* OK hi\r\n* CAPA"), Step::Hear);
-        assert_eq!(approach.hears(b"BILITY IMAP4rev1\r\n"), Step::Say(b"1 STARTTLS\r\n"));
-        assert_eq!(approach.hears(b"1 OK go\r\n"), Step::BeginTls);
+        let mut client = ScriptedClient::starttls(*imap);
+        assert_eq!(client.hears(b"* OK hi\r\n* CAPA"), Step::Wait);
+        assert_eq!(client.hears(b"BILITY IMAP4rev1\r\n"), Step::Send(b"1 STARTTLS\r\n"));
+        assert_eq!(client.hears(b"1 OK go\r\n"), Step::Done);
         let smtp = PROTOCOLS.iter().find(|protocol| protocol.name == "smtp").expect("the protocol is known");
-        let mut approach = Approach::new(*smtp);
-        assert_eq!(approach.hears(b"220 mx\r\n"), Step::Say(b"EHLO localhost\r\n"));
-        assert_eq!(approach.hears(b"\r\n"), Step::Hear);
-        assert_eq!(approach.hears(b"250 mx\r\n"), Step::Say(b"STARTTLS\r\n"));
+        let mut client = ScriptedClient::starttls(*smtp);
+        assert_eq!(client.hears(b"220 mx\r\n"), Step::Send(b"EHLO localhost\r\n"));
+        assert_eq!(client.hears(b"\r\n"), Step::Wait);
+        assert_eq!(client.hears(b"250 mx\r\n"), Step::Send(b"STARTTLS\r\n"));
     }
 
     #[test]
     fn a_refusal_is_told_from_a_greeting_that_refuses() {
-        let not_offered = |line: &str| Step::TurnBack(Refusal::NotOffered(line.trim_end().into()));
-        let greeting = |line: &str| Step::TurnBack(Refusal::Greeting(line.into()));
+        let not_offered = |line: &str| Step::Fail(ScriptFailure::Refused(line.trim_end().into()));
+        let greeting = |line: &str| Step::Fail(ScriptFailure::GreetingRefuses(line.into()));
         for dialogue in &[
             ("smtp", &[("220 a\r\n", "EHLO localhost\r\n")][..], "502 no\r\n", not_offered("502 no\r\n")),
             (
@@ -313,17 +313,17 @@ mod tests {
             ("nntp", &["205 bye\r\n"], "500 what\r\n"),
         ] {
             let protocol = PROTOCOLS.iter().find(|protocol| protocol.name == name).expect("the protocol is known");
-            let mut visit = Approach::visit(*protocol, true);
+            let mut visit = ScriptedClient::visit(*protocol, true);
             let mut step = visit.begin();
             for reply in replies {
-                assert!(matches!(step, Step::Say(_)), "{name}: {step:?}");
+                assert!(matches!(step, Step::Send(_)), "{name}: {step:?}");
                 step = visit.hears(reply.as_bytes());
             }
-            assert_eq!(step, Step::BeginTls, "{name}");
-            let mut visit = Approach::visit(*protocol, true);
+            assert_eq!(step, Step::Done, "{name}");
+            let mut visit = ScriptedClient::visit(*protocol, true);
             visit.begin();
-            let refusal = Refusal::NotOffered(to_header.trim_end().into());
-            assert_eq!(visit.hears(to_header.as_bytes()), Step::TurnBack(refusal), "{name}");
+            let refusal = ScriptFailure::Refused(to_header.trim_end().into());
+            assert_eq!(visit.hears(to_header.as_bytes()), Step::Fail(refusal), "{name}");
         }
     }
 
@@ -336,39 +336,39 @@ mod tests {
         };
         let error = b"E\0\0\0\x0bSFATAL\0\0".to_vec();
         for (name, reply, end) in [
-            ("postgres", b"S".to_vec(), Step::BeginTls),
-            ("postgres", b"N".to_vec(), Step::TurnBack(Refusal::NotOffered(b"N".to_vec()))),
-            ("postgres", b"S\0".to_vec(), Step::TurnBack(Refusal::Behind(1))),
-            ("postgres", error, Step::TurnBack(Refusal::NotOffered(b"ErrorResponse".to_vec()))),
-            ("postgres", b"X\0\0\0\0".to_vec(), Step::TurnBack(Refusal::TooLong)),
-            ("ldap", ldap(0, ""), Step::BeginTls),
+            ("postgres", b"S".to_vec(), Step::Done),
+            ("postgres", b"N".to_vec(), Step::Fail(ScriptFailure::Refused(b"N".to_vec()))),
+            ("postgres", b"S\0".to_vec(), Step::Fail(ScriptFailure::PlaintextBehind(1))),
+            ("postgres", error, Step::Fail(ScriptFailure::Refused(b"ErrorResponse".to_vec()))),
+            ("postgres", b"X\0\0\0\0".to_vec(), Step::Fail(ScriptFailure::LineTooLong)),
+            ("ldap", ldap(0, ""), Step::Done),
             (
                 "ldap",
                 ldap(2, "unsupported"),
-                Step::TurnBack(Refusal::NotOffered(b"ExtendedResponse resultCode=2 unsupported".to_vec())),
+                Step::Fail(ScriptFailure::Refused(b"ExtendedResponse resultCode=2 unsupported".to_vec())),
             ),
-            ("ldap", b"\x30\x80".to_vec(), Step::TurnBack(Refusal::TooLong)),
+            ("ldap", b"\x30\x80".to_vec(), Step::Fail(ScriptFailure::LineTooLong)),
         ] {
             for pieces in [usize::MAX, 1] {
                 let protocol = PROTOCOLS.iter().find(|protocol| protocol.name == name).expect("the protocol is known");
-                let mut approach = Approach::new(*protocol);
-                assert_eq!(approach.begin(), Step::Say(protocol.way_to_tls[0]));
+                let mut client = ScriptedClient::starttls(*protocol);
+                assert_eq!(client.begin(), Step::Send(protocol.way_to_tls[0]));
                 let chunks = reply.chunks(pieces.min(reply.len()));
-                let step = chunks.map(|chunk| approach.hears(chunk)).find(|step| *step != Step::Hear);
+                let step = chunks.map(|chunk| client.hears(chunk)).find(|step| *step != Step::Wait);
                 // In pieces the rest is still on its way: it belongs to TLS, and fails there.
-                let early = pieces == 1 && matches!(end, Step::TurnBack(Refusal::Behind(_)));
-                assert_eq!(step.as_ref(), Some(if early { &Step::BeginTls } else { &end }), "{name}: {reply:?}");
+                let early = pieces == 1 && matches!(end, Step::Fail(ScriptFailure::PlaintextBehind(_)));
+                assert_eq!(step.as_ref(), Some(if early { &Step::Done } else { &end }), "{name}: {reply:?}");
             }
         }
     }
 
     #[test]
-    fn a_line_without_end_fills_the_room_and_ends_the_approach() {
+    fn a_line_without_end_fills_the_room_and_ends_the_script() {
         let smtp = PROTOCOLS.iter().find(|protocol| protocol.name == "smtp").expect("the protocol is known");
-        let mut approach = Approach::new(*smtp);
-        assert_eq!(approach.room(), MAX_LINE);
-        assert_eq!(approach.hears(&[b'2'; MAX_LINE - 1]), Step::Hear);
-        assert_eq!(approach.room(), 1);
-        assert_eq!(approach.hears(b"2"), Step::TurnBack(Refusal::TooLong));
+        let mut client = ScriptedClient::starttls(*smtp);
+        assert_eq!(client.room(), MAX_LINE);
+        assert_eq!(client.hears(&[b'2'; MAX_LINE - 1]), Step::Wait);
+        assert_eq!(client.room(), 1);
+        assert_eq!(client.hears(b"2"), Step::Fail(ScriptFailure::LineTooLong));
     }
 }
