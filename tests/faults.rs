@@ -183,6 +183,8 @@ impl Fault {
     fn start(self) -> Start<'static> {
         let before: &[&str] = match self {
             Self::Unheard => &["/usr/bin/env", "--ignore-signal=TERM,CHLD", "--block-signal=TERM,HUP,INT,CHLD"],
+            // A shell has what it runs in the background ignore it.
+            Self::Sigint => &["/usr/bin/env", "--default-signal=INT"],
             Self::LogIsFull => &["/bin/sh", "-c", "exec \"$@\" 2> /dev/full", "sh"],
             Self::LogIsGone => &["/bin/sh", "-c", "exec \"$@\" 2>&-", "sh"],
             _ => &[],
