@@ -99,10 +99,13 @@ pub fn tls(variables: &[String]) -> proxy::Tls {
         let found = variables.iter().filter_map(|variable| variable.split_once('=')).find(|(name, _)| *name == wanted);
         found.map(|(_, value)| value.to_owned())
     };
+    let of_certificate = ["SSL_PEER_CERT_HASH", "SSL_PEER_CERT_SUBJECT", "SSL_CLIENT_S_DN", "SSL_CLIENT_S_DN_CN"];
     let certificate = match value("SSL_CLIENT_VERIFY").as_deref() {
         Some("SUCCESS") => proxy::Certificate::Verified(value("SSL_CLIENT_S_DN_CN")),
-        Some("NONE") | None => proxy::Certificate::None,
-        Some(_) => proxy::Certificate::Failed,
+        Some("NONE") => proxy::Certificate::None,
+        None if !of_certificate.iter().any(|name| value(name).is_some()) => proxy::Certificate::None,
+        // That it verified nobody has said: s6-ucspitlsd tells the hash of a certificate and no verdict.
+        Some(_) | None => proxy::Certificate::Failed,
     };
     proxy::Tls {
         version: value("SSL_PROTOCOL"),

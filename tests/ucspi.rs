@@ -5,8 +5,10 @@
 mod support;
 
 use rustix::fs::{OFlags, fcntl_getfl};
-use support::backend::Backend;
+use starttls_wrapper::proxy::{Certificate, Header};
+use support::backend::{Backend, header};
 use support::certificates::Site;
+use support::peer::Peer;
 use support::proc;
 use support::program::path_of;
 use support::tls;
@@ -203,6 +205,42 @@ fn a_backend_serves_behind_a_ucspi_tls_server() {
     let mut server = session.starttls_to(&backend, &site);
     session.client.says("EHLO laptop\r\n");
     server.hears("EHLO laptop\r\n");
+}
+
+/// Who is told of TLS with the client is told the same of its certificate, and that it verified only where the server
+/// that spoke TLS says so: s6-ucspitlsd tells the hash of a certificate and no verdict.
+#[test]
+fn a_certificate_is_verified_where_the_server_that_started_us_says_so() {
+    for (told, word, certificate) in [
+        ("SSL_CIPHER=x", "none", Certificate::None),
+        ("SSL_PEER_CERT_HASH|SSL_PEER_CERT_SUBJECT", "none", Certificate::None),
+        ("SSL_CLIENT_VERIFY=NONE|SSL_PEER_CERT_HASH=SHA256:00", "none", Certificate::None),
+        ("SSL_PEER_CERT_HASH=SHA256:00", "unverified", Certificate::Failed),
+        ("SSL_PEER_CERT_SUBJECT=CN=laptop|SSL_CLIENT_S_DN_CN=laptop", "unverified", Certificate::Failed),
+        ("SSL_CLIENT_VERIFY=GENEROUS|SSL_CLIENT_S_DN_CN=laptop", "unverified", Certificate::Failed),
+        ("SSL_CLIENT_VERIFY=|SSL_PEER_CERT_HASH=SHA256:00", "unverified", Certificate::Failed),
+        ("SSL_CLIENT_VERIFY=FAILED:expired|SSL_CLIENT_S_DN_CN=laptop", "failed", Certificate::Failed),
+        ("SSL_CLIENT_VERIFY=SUCCESS", "ok", Certificate::Verified(None)),
+        ("SSL_CLIENT_VERIFY=SUCCESS|SSL_CLIENT_S_DN_CN=laptop", "ok", Certificate::Verified(Some("laptop".into()))),
+    ] {
+        let (site, backend) = (Site::new(), Backend::new());
+        let port = backend.port().to_string();
+        let wrapper = Wrapper::bare(&["localhost", &port]).options(&["--backend-tls", "none", "-v", "2"]);
+        let mut session = start(wrapper.options(&["--proxy-protocol", "v2"]).env("UCSPI_TOLD", told), &site);
+        let _plaintext_server = session.opening();
+        session.client.says("STARTTLS\r\n");
+        let mut asked = backend.accept();
+        assert_eq!(header(&mut asked), Header::default());
+        Peer::tcp(asked).says("220 inner.example ESMTP\r\n");
+        session.client.hears(GO_AHEAD);
+        tls::Client::new(&site).shake(&mut session.client).expect("the server shakes hands");
+        let mut server = backend.accept();
+        let tls = header(&mut server).tls.expect("TLS is told of");
+        assert_eq!(tls.certificate, certificate, "{told}");
+        drop(server);
+        let line = session.wrapper.log.line_with("outcome=");
+        assert!(line.contains(&format!(" client-cert={word} ")), "{told}: {line}");
+    }
 }
 
 #[test]

@@ -67,7 +67,7 @@ impl From<Facts> for Tls {
     fn from(facts: Facts) -> Self {
         let certificate = match facts.guest {
             Guest::Unknown => Certificate::None,
-            Guest::Failed(_) => Certificate::Failed,
+            Guest::Unverified | Guest::Failed(_) => Certificate::Failed,
             Guest::Verified(_, names) => Certificate::Verified(names.and_then(|names| names.common_name)),
         };
         let (version, cipher) = (Some(facts.version.into()), Some(facts.cipher));

@@ -9,7 +9,7 @@ use super::reactor::Who;
 use super::{Next, PIECE, Relay};
 use crate::client;
 use crate::message::Error;
-use crate::proxy::Tls;
+use crate::proxy::{Certificate, Tls};
 use crate::side::Side;
 use crate::tls::{Facts, Guest, Heard};
 use crate::ucspi::{self, Descriptors, START, START_AND_TELL, TlsVariables};
@@ -156,12 +156,13 @@ impl Relay<'_> {
 
 /// For the session line.
 fn facts(variables: &[String]) -> Facts {
-    let Tls { version, cipher, sni, .. } = ucspi::tls(variables);
-    let value = |wanted: &str| variables.iter().find_map(|variable| variable.strip_prefix(wanted)?.strip_prefix('='));
-    let guest = match (value("SSL_CLIENT_VERIFY"), value("SSL_PEER_CERT_HASH")) {
-        (Some("NONE"), _) | (None, None) => Guest::Unknown,
-        (Some("SUCCESS") | None, hash) => Guest::Verified(hash.unwrap_or_default().to_owned(), None),
-        (Some(_), _) => Guest::Failed("refused"),
+    let Tls { version, cipher, sni, certificate, .. } = ucspi::tls(variables);
+    let has_failed = variables.iter().any(|variable| variable.starts_with("SSL_CLIENT_VERIFY=FAILED"));
+    let guest = match certificate {
+        Certificate::None => Guest::Unknown,
+        Certificate::Verified(_) => Guest::Verified(String::new(), None),
+        Certificate::Failed if has_failed => Guest::Failed("refused"),
+        Certificate::Failed => Guest::Unverified,
     };
     let version = match version.as_deref() {
         Some("TLSv1.3") => "TLSv1.3",

@@ -35,6 +35,8 @@ pub enum Guest {
     /// A certificate that an anchor vouches for, and that it holds the key of: its SHA-256 in hexadecimal, and its
     /// names unless they cannot be read.
     Verified(String, Option<DistinguishedNames>),
+    /// A certificate, and nobody has said whether it verified.
+    Unverified,
     /// A certificate that was not accepted, and why.
     Failed(&'static str),
 }
@@ -57,6 +59,7 @@ impl Guest {
     pub(super) fn variables(&self) -> Vec<String> {
         let (hash, names) = match self {
             Self::Unknown => return vec!["SSL_CLIENT_VERIFY=NONE".into()],
+            Self::Unverified => return vec!["SSL_CLIENT_VERIFY=FAILED".into()],
             Self::Failed(why) => return vec![format!("SSL_CLIENT_VERIFY=FAILED:{why}")],
             Self::Verified(hash, names) => (hash, names),
         };
@@ -74,6 +77,7 @@ impl Guest {
         match self {
             Self::Unknown => "none",
             Self::Verified(..) => "ok",
+            Self::Unverified => "unverified",
             Self::Failed(_) => "failed",
         }
     }
