@@ -18,7 +18,8 @@
 //! 2. [`window`] is what the session may ask for, [`keeper`] how it gets it; with [`keys`] and [`names`], [`address`],
 //!    [`command`] and [`signals`].
 //! 3. [`relay`] is the session's loop. It obeys the orders of [`starttls_protocols::session`], where the laws are, over
-//!    two or three [`side`]s, with or without [`tls`]; [`client`], [`proxy`] and [`ucspi`] are how a client comes.
+//!    two or three [`side`]s, with or without [`tls`]; [`client`], [`proxy`] and [`ucspi`] are how a client comes,
+//!    [`facts`] what is told of its TLS.
 //! 4. [`sandbox`] is what either process gives up, [`raw`] what safe Rust has no word for, [`memory`] what is wiped.
 //! 5. [`check`] tries all of it without a client.
 //!
@@ -30,6 +31,7 @@ pub mod cli;
 pub mod client;
 pub mod command;
 pub mod config;
+pub mod facts;
 pub mod keeper;
 pub mod keys;
 pub mod memory;

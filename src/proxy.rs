@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use proxy_header::{ProxiedAddress, ProxyHeader, SslInfo, Tlv};
 
+use crate::facts::{Certificate, Facts};
 use crate::message::Error;
 
 mod block;
@@ -60,34 +61,7 @@ pub struct Header {
     /// `None` if the sender speaks for itself (LOCAL), or does not know (UNKNOWN): the connection's own are meant.
     pub ends: Option<Ends>,
     /// TLS between the client and the sender.
-    pub tls: Option<Tls>,
-}
-
-/// TLS between the client and whoever sends the header.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Tls {
-    /// `TLSv1.3` and the like.
-    pub version: Option<String>,
-    /// The cipher suite.
-    pub cipher: Option<String>,
-    /// The name the client asked for (SNI).
-    pub sni: Option<String>,
-    /// The ALPN protocol that was agreed on.
-    pub alpn: Option<Vec<u8>>,
-    /// What became of the client's certificate.
-    pub certificate: Certificate,
-}
-
-/// The client's certificate.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Certificate {
-    /// It showed none.
-    #[default]
-    None,
-    /// It showed one that did not verify.
-    Failed,
-    /// It showed one that verified, with this common name.
-    Verified(Option<String>),
+    pub tls: Option<Facts>,
 }
 
 /// The bytes are no header: why.
@@ -166,7 +140,7 @@ pub fn parse(bytes: &[u8]) -> Result<Header, Malformed> {
 }
 
 /// The header to send.
-pub fn header(version: Version, ends: Ends, tls: Option<&Tls>) -> Vec<u8> {
+pub fn header(version: Version, ends: Ends, tls: Option<&Facts>) -> Vec<u8> {
     let (client, server) = same_family(ends);
     let address = Some(ProxiedAddress::stream(client, server));
     let mut bytes = Vec::new();
@@ -190,11 +164,11 @@ pub fn local(version: Version) -> Vec<u8> {
     bytes
 }
 
-fn tlvs(tls: &Tls) -> Vec<Tlv<'_>> {
+fn tlvs(tls: &Facts) -> Vec<Tlv<'_>> {
     let (shown, verify, name) = match &tls.certificate {
         Certificate::None => (false, 1, None),
-        Certificate::Failed => (true, 1, None),
-        Certificate::Verified(name) => (true, 0, name.as_deref()),
+        Certificate::Unverified | Certificate::Failed(_) => (true, 1, None),
+        Certificate::Verified(verified) => (true, 0, verified.common_name.as_deref()),
     };
     let mut ssl = SslInfo::new(true, shown, shown, verify);
     let short = |text: &str| text.len() <= MAX_NAME;
@@ -257,18 +231,20 @@ const MAX_NAME: usize = 255;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::facts::Verified;
 
     fn ends(client: &str, server: &str) -> Ends {
         Ends { client: client.parse().expect("an address"), server: server.parse().expect("an address") }
     }
 
-    fn tls_of_a_client() -> Tls {
-        Tls {
+    fn tls_of_a_client() -> Facts {
+        Facts {
             version: Some("TLSv1.3".into()),
             cipher: Some("TLS_AES_256_GCM_SHA384".into()),
             sni: Some("mx.example".into()),
             alpn: Some(b"smtp".to_vec()),
-            certificate: Certificate::Verified(Some("laptop".into())),
+            certificate: Certificate::Verified(Verified { common_name: Some("laptop".into()), ..Verified::default() }),
+            ..Facts::default()
         }
     }
 
@@ -456,14 +432,14 @@ mod tests {
 
     #[test]
     fn names_that_no_variable_can_hold_are_left_out() {
-        let tls = Tls { sni: Some("a\nb".into()), ..tls_of_a_client() };
+        let tls = Facts { sni: Some("a\nb".into()), ..tls_of_a_client() };
         let bytes = header(Version::V2, ends("192.0.2.1:1", "192.0.2.2:2"), Some(&tls));
-        assert_eq!(parse(&bytes).unwrap().tls.unwrap(), Tls { sni: None, ..tls_of_a_client() });
+        assert_eq!(parse(&bytes).unwrap().tls.unwrap(), Facts { sni: None, ..tls_of_a_client() });
     }
 
     #[test]
     fn names_that_cannot_be_read_are_left_out() {
-        let tls = Tls { sni: Some("xyz".into()), ..tls_of_a_client() };
+        let tls = Facts { sni: Some("xyz".into()), ..tls_of_a_client() };
         let mut bytes = header(Version::V2, ends("192.0.2.1:1", "192.0.2.2:2"), Some(&tls));
         for name in [&b"xyz"[..], b"laptop"] {
             let at = bytes.windows(name.len()).position(|window| window == name).unwrap();
@@ -471,7 +447,10 @@ mod tests {
         }
         let read = parse(&bytes).unwrap();
         assert_eq!(read.ends, Some(ends("192.0.2.1:1", "192.0.2.2:2")));
-        assert_eq!(read.tls, Some(Tls { sni: None, certificate: Certificate::Verified(None), ..tls_of_a_client() }));
+        assert_eq!(
+            read.tls,
+            Some(Facts { sni: None, certificate: Certificate::Verified(Verified::default()), ..tls_of_a_client() })
+        );
     }
 
     #[test]

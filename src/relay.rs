@@ -245,8 +245,7 @@ impl<'a> Relay<'a> {
     }
 
     fn pass_through(&mut self) -> Result<(), Error> {
-        let inside = [Some(&self.client), self.server.as_ref()].into_iter().flatten().any(|side| side.tls().is_some());
-        if !inside && self.ucspi_variables.is_none() {
+        if self.report.facts.is_none() {
             self.window.tell(&Ask::Release)?;
         }
         let Some(server) = &mut self.server else { return Ok(()) };

@@ -22,8 +22,7 @@ mod x509;
 
 pub use backend::{Trust, pin_of};
 pub use client::Welcome;
-pub use facts::Facts;
-pub use guest::{ClientAuth, Guest, MAX_AUTHORITY_NAMES};
+pub use guest::{ClientAuth, MAX_AUTHORITY_NAMES};
 pub use identity::{Identity, MAX_CHAIN, Misfit, may_be_signed};
 pub use leg::{Heard, Leg, is_no_tls};
 pub use pin::Pin;

@@ -8,7 +8,7 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
 use crate::config::{DESCRIPTORS, Numbers, is_tls_variable};
 use crate::message::Error;
-use crate::{proxy, raw, window};
+use crate::{facts, raw};
 
 /// The most bytes a UCSPI-TLS server may tell of a handshake. sslserver sends certificates, too, in PEM.
 pub const MAX_TLS_VARIABLES: usize = 64 * 1024;
@@ -90,30 +90,7 @@ impl TlsVariables {
 pub fn may_be_told(variable: &str) -> bool {
     let (name, value) = variable.split_once('=').unwrap_or((variable, ""));
     let plain = value.chars().all(|c| c.is_ascii_graphic() || c == ' ');
-    is_tls_variable(name.as_ref()) && plain && variable.len() <= window::MAX_FACT
-}
-
-/// The same for a PROXY header.
-pub fn tls(variables: &[String]) -> proxy::Tls {
-    let value = |wanted: &str| {
-        let found = variables.iter().filter_map(|variable| variable.split_once('=')).find(|(name, _)| *name == wanted);
-        found.map(|(_, value)| value.to_owned())
-    };
-    let of_certificate = ["SSL_PEER_CERT_HASH", "SSL_PEER_CERT_SUBJECT", "SSL_CLIENT_S_DN", "SSL_CLIENT_S_DN_CN"];
-    let certificate = match value("SSL_CLIENT_VERIFY").as_deref() {
-        Some("SUCCESS") => proxy::Certificate::Verified(value("SSL_CLIENT_S_DN_CN")),
-        Some("NONE") => proxy::Certificate::None,
-        None if !of_certificate.iter().any(|name| value(name).is_some()) => proxy::Certificate::None,
-        // That it verified nobody has said: s6-ucspitlsd tells the hash of a certificate and no verdict.
-        Some(_) | None => proxy::Certificate::Failed,
-    };
-    proxy::Tls {
-        version: value("SSL_PROTOCOL"),
-        cipher: value("SSL_CIPHER"),
-        sni: value("SSL_TLS_SNI_SERVERNAME"),
-        alpn: None,
-        certificate,
-    }
+    is_tls_variable(name.as_ref()) && plain && facts::fits(variable)
 }
 
 #[cfg(test)]

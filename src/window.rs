@@ -29,9 +29,6 @@ pub use chain::{Chain, join, parts};
 /// The longest packet in bytes. A certificate chain is the longest thing that travels; browsers stop at 64 KiB.
 pub const MAX_PACKET: usize = 64 * 1024;
 
-/// The longest `NAME=VALUE` that may tell prog of TLS, in bytes. Distinguished names have a few hundred.
-pub const MAX_FACT: usize = 4096;
-
 /// What comes back.
 #[derive(Debug, Default)]
 pub struct Answer {

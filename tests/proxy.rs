@@ -10,7 +10,8 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::process::{Command, Stdio};
 
-use starttls_wrapper::proxy::{self, Certificate, Ends, Header, MAX_HEADER, MAX_V1, Tls, Version};
+use starttls_wrapper::facts::{Certificate, Facts, Verified};
+use starttls_wrapper::proxy::{self, Ends, Header, MAX_HEADER, MAX_V1, Version};
 use support::backend::{Backend, header};
 use support::certificates::Site;
 use support::peer::Peer;
@@ -83,7 +84,11 @@ fn version_2(options: &[&str], inside: bool) {
     assert!(tls.cipher.is_some_and(|cipher| cipher.starts_with("TLS_")));
     assert_eq!(tls.sni.as_deref(), Some("localhost"));
     assert_eq!(tls.alpn.as_deref(), Some(&b"smtp"[..]));
-    assert!(matches!(tls.certificate, Certificate::Verified(Some(_))), "{:?}", tls.certificate);
+    assert!(
+        matches!(tls.certificate, Certificate::Verified(Verified { common_name: Some(_), .. })),
+        "{:?}",
+        tls.certificate
+    );
     speaks_inside(&mut session, &mut server);
 }
 
@@ -408,11 +413,11 @@ fn proxy_env(input: &[u8], prog: &[&str]) -> (Option<i32>, String, String) {
 #[test]
 fn proxy_env_sets_the_environment_and_leaves_the_rest_of_the_input() {
     let ends = Ends { client: "[2001:db8::1]:4711".parse().unwrap(), server: "[2001:db8::2]:25".parse().unwrap() };
-    let tls = Tls {
+    let tls = Facts {
         version: Some("TLSv1.3".into()),
         sni: Some("mx.example".into()),
-        certificate: Certificate::Verified(Some("laptop".into())),
-        ..Tls::default()
+        certificate: Certificate::Verified(Verified { common_name: Some("laptop".into()), ..Verified::default() }),
+        ..Facts::default()
     };
     let script = "echo $TCPREMOTEIP $TCPREMOTEPORT $TCPLOCALIP $TCPLOCALPORT ${TCPREMOTEHOST-unset} $SSL_PROTOCOL \
                   $SSL_TLS_SNI_SERVERNAME $SSL_CLIENT_VERIFY $SSL_CLIENT_S_DN_CN ${SSL_CLIENT_S_DN-unset}; cat";

@@ -10,8 +10,9 @@ use std::fs::File;
 
 use attacker::TakenOver;
 use starttls_protocols::session::MAX_STARTTLS_TRIES;
+use starttls_wrapper::facts::MAX_FACT;
 use starttls_wrapper::proxy::Ends;
-use starttls_wrapper::window::{Ask, Chain, MAX_FACT, MAX_PACKET, Peer};
+use starttls_wrapper::window::{Ask, Chain, MAX_PACKET, Peer};
 use support::backend::Backend;
 use support::certificates::Site;
 use support::proc;

@@ -14,7 +14,7 @@ use std::time::Duration;
 use rcgen::{BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair};
 use rustix::process::{Pid, Signal, kill_process};
 use rustls::pki_types::PrivatePkcs8KeyDer;
-use starttls_wrapper::window::MAX_FACT;
+use starttls_wrapper::facts::MAX_FACT;
 use support::backend::Backend;
 use support::certificates::{Dir, Flaw, Site};
 use support::peer::Peer;

@@ -5,7 +5,8 @@
 mod support;
 
 use rustix::fs::{OFlags, fcntl_getfl};
-use starttls_wrapper::proxy::{Certificate, Header};
+use starttls_wrapper::facts::{Certificate, Verified};
+use starttls_wrapper::proxy::Header;
 use support::backend::{Backend, header};
 use support::certificates::Site;
 use support::peer::Peer;
@@ -211,17 +212,18 @@ fn a_backend_serves_behind_a_ucspi_tls_server() {
 /// that spoke TLS says so: s6-ucspitlsd tells the hash of a certificate and no verdict.
 #[test]
 fn a_certificate_is_verified_where_the_server_that_started_us_says_so() {
+    let laptop = Verified { common_name: Some("laptop".into()), ..Verified::default() };
     for (told, word, certificate) in [
         ("SSL_CIPHER=x", "none", Certificate::None),
         ("SSL_PEER_CERT_HASH|SSL_PEER_CERT_SUBJECT", "none", Certificate::None),
         ("SSL_CLIENT_VERIFY=NONE|SSL_PEER_CERT_HASH=SHA256:00", "none", Certificate::None),
-        ("SSL_PEER_CERT_HASH=SHA256:00", "unverified", Certificate::Failed),
-        ("SSL_PEER_CERT_SUBJECT=CN=laptop|SSL_CLIENT_S_DN_CN=laptop", "unverified", Certificate::Failed),
-        ("SSL_CLIENT_VERIFY=GENEROUS|SSL_CLIENT_S_DN_CN=laptop", "unverified", Certificate::Failed),
-        ("SSL_CLIENT_VERIFY=|SSL_PEER_CERT_HASH=SHA256:00", "unverified", Certificate::Failed),
-        ("SSL_CLIENT_VERIFY=FAILED:expired|SSL_CLIENT_S_DN_CN=laptop", "failed", Certificate::Failed),
-        ("SSL_CLIENT_VERIFY=SUCCESS", "ok", Certificate::Verified(None)),
-        ("SSL_CLIENT_VERIFY=SUCCESS|SSL_CLIENT_S_DN_CN=laptop", "ok", Certificate::Verified(Some("laptop".into()))),
+        ("SSL_PEER_CERT_HASH=SHA256:00", "unverified", Certificate::Unverified),
+        ("SSL_PEER_CERT_SUBJECT=CN=laptop|SSL_CLIENT_S_DN_CN=laptop", "unverified", Certificate::Unverified),
+        ("SSL_CLIENT_VERIFY=GENEROUS|SSL_CLIENT_S_DN_CN=laptop", "unverified", Certificate::Unverified),
+        ("SSL_CLIENT_VERIFY=|SSL_PEER_CERT_HASH=SHA256:00", "unverified", Certificate::Unverified),
+        ("SSL_CLIENT_VERIFY=FAILED:expired|SSL_CLIENT_S_DN_CN=laptop", "failed", Certificate::Unverified),
+        ("SSL_CLIENT_VERIFY=SUCCESS", "ok", Certificate::Verified(Verified::default())),
+        ("SSL_CLIENT_VERIFY=SUCCESS|SSL_CLIENT_S_DN_CN=laptop", "ok", Certificate::Verified(laptop.clone())),
     ] {
         let (site, backend) = (Site::new(), Backend::new());
         let port = backend.port().to_string();

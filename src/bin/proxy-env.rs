@@ -14,6 +14,7 @@ use rustix::io::{Errno, read, retry_on_intr};
 use rustix::stdio::stdin;
 use starttls_wrapper::command::Command;
 use starttls_wrapper::config::is_tls_variable;
+use starttls_wrapper::facts::Facts;
 use starttls_wrapper::message::{Error, Log};
 use starttls_wrapper::proxy::{self, HEADER_TIMEOUT, Header, Sets};
 use starttls_wrapper::{cli, client};
@@ -74,8 +75,10 @@ fn tell(header: &Header, command: &mut Command) {
     for (name, _) in env::vars_os().filter(|(name, _)| is_tls_variable(name)) {
         command.tell(name, None::<OsString>);
     }
-    for (name, value) in header.tls.iter().flat_map(proxy::Tls::variables) {
-        command.tell(name, Some(value));
+    for variable in header.tls.iter().flat_map(Facts::variables) {
+        if let Some((name, value)) = variable.split_once('=') {
+            command.tell(name, Some(value));
+        }
     }
     let sets = Sets::find(&|name| env::var_os(name));
     for (name, value) in header.ends.iter().flat_map(|ends| sets.told(ends)) {

@@ -2,7 +2,8 @@
 
 use proxy_header::{ParseConfig, Protocol, ProxyHeader, SslInfo};
 
-use super::{Certificate, Ends, Header, Malformed, Tls, V2_FIXED, WRONG};
+use super::{Ends, Header, Malformed, V2_FIXED, WRONG};
+use crate::facts::{Certificate, Facts, Verified};
 
 /// Reads a whole header of somebody who speaks for a client.
 pub(super) fn parse(bytes: &[u8]) -> Result<Header, Malformed> {
@@ -44,15 +45,16 @@ fn are_tlvs(mut rest: &[u8]) -> bool {
     rest.is_empty()
 }
 
-fn tls(header: &ProxyHeader<'_>, ssl: &SslInfo<'_>) -> Tls {
+fn tls(header: &ProxyHeader<'_>, ssl: &SslInfo<'_>) -> Facts {
     let certificate = match (ssl.client_cert_conn() || ssl.client_cert_sess(), ssl.verify()) {
         (false, _) => Certificate::None,
-        (true, 0) => Certificate::Verified(ssl.cn().and_then(plain)),
-        (true, _) => Certificate::Failed,
+        (true, 0) => Certificate::Verified(Verified { common_name: ssl.cn().and_then(plain), ..Verified::default() }),
+        (true, _) => Certificate::Unverified,
     };
-    Tls {
+    Facts {
         version: ssl.version().and_then(plain),
         cipher: ssl.cipher().and_then(plain),
+        group: None,
         sni: header.authority().and_then(plain),
         alpn: header.alpn().map(<[u8]>::to_vec),
         certificate,

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::net::{IpAddr, SocketAddr};
 
-use super::{Certificate, Ends, Tls, unspecified};
+use super::{Ends, unspecified};
 
 /// How a variable is looked up.
 type Environment<'a> = &'a dyn Fn(&str) -> Option<OsString>;
@@ -89,25 +89,6 @@ fn addresses(ends: &Ends, mapped: bool) -> [(&'static str, String); 4] {
 fn address(text: &OsString) -> Option<IpAddr> {
     let ip: IpAddr = text.to_str()?.split('%').next()?.parse().ok()?;
     Some(ip.to_canonical())
-}
-
-impl Tls {
-    /// The variables that tell of TLS, with the names of mod_ssl and s6-tlsd.
-    pub fn variables(&self) -> Vec<(&'static str, &str)> {
-        let (verify, name) = match &self.certificate {
-            Certificate::None => ("NONE", None),
-            Certificate::Failed => ("FAILED", None),
-            Certificate::Verified(name) => ("SUCCESS", name.as_deref()),
-        };
-        let known = [
-            ("SSL_PROTOCOL", self.version.as_deref()),
-            ("SSL_CIPHER", self.cipher.as_deref()),
-            ("SSL_TLS_SNI_SERVERNAME", self.sni.as_deref()),
-            ("SSL_CLIENT_VERIFY", Some(verify)),
-            ("SSL_CLIENT_S_DN_CN", name),
-        ];
-        known.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
-    }
 }
 
 /// What a super-server found out about the one who connected.

@@ -9,9 +9,10 @@ use super::control::Control;
 use super::failure::NoTls;
 use super::{Next, Relay};
 use crate::config::Backend;
+use crate::facts::{Facts, fits};
 use crate::message::{Error, Quoted};
 use crate::side::Side;
-use crate::tls::{Facts, Leg, Shown};
+use crate::tls::Shown;
 use crate::window::Ask;
 
 impl Relay<'_> {
@@ -48,14 +49,13 @@ impl Relay<'_> {
 
     fn serve_called(&mut self, backend: &Backend, greeted: bool) -> Result<u8, Error> {
         let name = self.backend.as_ref().and_then(|side| Some(side.tls()?.shown()?.name()?.to_owned()));
-        let facts = self.backend.as_ref().and_then(|side| Some(self.negotiated(backend, side.tls()?)));
-        self.report.handshake_done(self.backend.as_ref().and_then(|side| side.tls()?.facts()));
+        let variables = self.negotiated(backend);
         self.backend_serves()?;
         if let Some(server) = &mut self.server {
             server.expect_the_last_word();
         }
-        self.control.tell(facts.as_deref().unwrap_or_default());
-        if !self.config.prog.is_empty() && self.window.ask(&Ask::Spawn(Some(facts.unwrap_or_default())))?.is_none() {
+        self.control.tell(&variables);
+        if !self.config.prog.is_empty() && self.window.ask(&Ask::Spawn(Some(variables)))?.is_none() {
             self.leave_server();
             return Ok(UNREACHED);
         }
@@ -81,16 +81,16 @@ impl Relay<'_> {
         Ok(self.report.status())
     }
 
-    /// What is told of the handshake, with the names of mod_ssl; each `NAME=VALUE`.
-    fn negotiated(&self, backend: &Backend, leg: &Leg) -> Vec<String> {
-        let Some(Facts { version, cipher, group, alpn, .. }) = leg.facts() else { return Vec::new() };
-        let mut variables =
-            vec![format!("SSL_PROTOCOL={version}"), format!("SSL_CIPHER={cipher}"), format!("SSL_GROUP={group}")];
-        variables.extend(backend.sni().map(|sni| format!("SSL_TLS_SNI_SERVERNAME={sni}")));
-        variables.extend(alpn.map(|alpn| format!("SSL_ALPN={}", Quoted(&alpn))));
+    /// What the handshake came to, if there was one, and what is told of it; each `NAME=VALUE`.
+    fn negotiated(&mut self, backend: &Backend) -> Vec<String> {
+        let Some(leg) = self.backend.as_ref().and_then(Side::tls) else { return Vec::new() };
+        let facts = Facts { sni: backend.sni().map(str::to_owned), ..leg.facts().unwrap_or_default() };
+        let mut variables = facts.of_session();
+        variables.extend(facts.group.iter().map(|group| format!("SSL_GROUP={group}")));
+        variables.extend(facts.alpn.iter().map(|alpn| format!("SSL_ALPN={}", Quoted(alpn))));
         variables.extend(leg.shown().map(Shown::variables).unwrap_or_default());
-        // Half a value would be another's.
-        variables.retain(|variable| variable.len() <= crate::window::MAX_FACT);
+        variables.retain(|variable| fits(variable));
+        self.report.handshake_done(facts);
         variables
     }
 
@@ -122,10 +122,8 @@ impl Display for Line<'_, '_> {
         let outcome = if report.facts.is_some() { "tls" } else { "plaintext" };
         let server = self.backend.address.to_string();
         write!(f, "server={} protocol={protocol} outcome={outcome}", Quoted(server.as_bytes()))?;
-        if let Some(Facts { version, cipher, group, .. }) = &report.facts {
-            let (sni, proof) = (self.backend.sni().unwrap_or("none"), report.backend.unwrap_or("none"));
-            write!(f, " version={version} cipher={cipher} group={group} sni={}", Quoted(sni.as_bytes()))?;
-            write!(f, " server-cert={proof}")?;
+        if let Some(facts) = &report.facts {
+            write!(f, " {facts} server-cert={}", report.backend.unwrap_or("none"))?;
         }
         let (up, down) = (report.from_client, report.to_client);
         write!(f, " in={up} out={down} ms={}", report.began().elapsed().as_millis())

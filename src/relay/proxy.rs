@@ -5,9 +5,9 @@ use std::time::Instant;
 
 use super::Relay;
 use crate::message::Error;
-use crate::proxy::{self, Certificate, HEADER_TIMEOUT, Tls, Version};
+use crate::proxy::{self, HEADER_TIMEOUT, Version};
 use crate::side::Side;
-use crate::tls::{Facts, Guest, Heard};
+use crate::tls::Heard;
 use crate::window::Ask;
 
 impl Relay<'_> {
@@ -39,9 +39,8 @@ impl Relay<'_> {
 
     /// The header that tells a server who the client is.
     pub(super) fn proxy_header(&self, version: Version) -> Vec<u8> {
-        let tls = self.tls_with_client();
         match self.report.ends {
-            Some(ends) => proxy::header(version, ends, tls.as_ref()),
+            Some(ends) => proxy::header(version, ends, self.report.facts.as_ref()),
             None => proxy::local(version),
         }
     }
@@ -49,7 +48,7 @@ impl Relay<'_> {
     /// The same for the backend. One that shall be told of TLS is only asked whether it serves before there is any;
     /// then the connection is the wrapper's own.
     pub(super) fn backend_header(&self, version: Version) -> Vec<u8> {
-        if self.config.server_learns_of_tls() && self.tls_with_client().is_none() {
+        if self.config.server_learns_of_tls() && self.report.facts.is_none() {
             return proxy::local(version);
         }
         self.proxy_header(version)
@@ -60,17 +59,5 @@ impl Relay<'_> {
         if let (Some(proxy), Some(_)) = (self.config.proxy, &self.config.connect) {
             server.write(&self.proxy_header(proxy.version));
         }
-    }
-}
-
-impl From<Facts> for Tls {
-    fn from(facts: Facts) -> Self {
-        let certificate = match facts.guest {
-            Guest::Unknown => Certificate::None,
-            Guest::Unverified | Guest::Failed(_) => Certificate::Failed,
-            Guest::Verified(_, names) => Certificate::Verified(names.and_then(|names| names.common_name)),
-        };
-        let (version, cipher) = (Some(facts.version.into()), Some(facts.cipher));
-        Self { version, cipher, sni: facts.sni, alpn: facts.alpn, certificate }
     }
 }

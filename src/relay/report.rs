@@ -5,9 +5,9 @@ use std::time::Instant;
 
 use starttls_protocols::Protocol;
 
+use crate::facts::Facts;
 use crate::message::{Log, Quoted};
 use crate::proxy::Ends;
-use crate::tls::Facts;
 use starttls_protocols::session::{Outcome, Replayed};
 
 /// What is known of a session.
@@ -19,6 +19,7 @@ pub struct Report {
     identity: &'static str,
     began: Instant,
     ending: Ending,
+    /// TLS with the client, or with the server that is called, once it stands.
     pub(super) facts: Option<Facts>,
     pub(super) backend: Option<&'static str>,
     cut: bool,
@@ -71,9 +72,9 @@ impl Report {
         self.began
     }
 
-    pub(super) fn handshake_done(&mut self, facts: Option<Facts>) {
+    pub(super) fn handshake_done(&mut self, facts: Facts) {
         self.ending = Ending::Tls;
-        self.facts = facts;
+        self.facts = Some(facts);
     }
 
     /// How sure it is who the backend is: `verified`, `pinned`, `unverified` or `plaintext`.
@@ -151,10 +152,8 @@ impl Display for Line<'_> {
         let Report { from_client, to_client, began, ending, facts, backend, .. } = self.report;
         let protocol = self.protocol.map_or("unknown", |protocol| protocol.name);
         write!(f, "client={} protocol={protocol} outcome={ending}", Quoted(self.client.as_bytes()))?;
-        if let Some(Facts { version, cipher, group, sni, guest, .. }) = facts {
-            let sni = sni.as_deref().unwrap_or("none");
-            write!(f, " identity={} version={version} cipher={cipher} group={group}", self.report.identity())?;
-            write!(f, " sni={} client-cert={}", Quoted(sni.as_bytes()), guest.word())?;
+        if let Some(facts) = facts {
+            write!(f, " identity={} {facts} client-cert={}", self.report.identity(), facts.certificate.word())?;
             if let Some(backend) = backend {
                 write!(f, " backend={backend}")?;
             }

@@ -7,7 +7,7 @@ use super::reactor::Who;
 use super::{Next, Relay};
 use crate::config::Inside;
 use crate::message::Error;
-use crate::tls::{Facts, Leg, is_no_tls};
+use crate::tls::{Leg, is_no_tls};
 use crate::window::Ask;
 use starttls_protocols::session::Surplus;
 
@@ -46,7 +46,7 @@ impl Relay<'_> {
         let begun = self.client.begin_tls(leg, surplus).map_err(NoTls::from);
         match begun.and_then(|()| self.handshake(Who::Client, until)) {
             Ok(()) => {
-                self.report.handshake_done(self.facts());
+                self.report.handshake_done(self.client.tls().and_then(Leg::facts).unwrap_or_default());
                 Ok(true)
             }
             Err(why) if why.is_closed() && self.is_unused() => {
@@ -113,9 +113,5 @@ impl Relay<'_> {
             Inside::Backend(backend) | Inside::Called(backend) => self.reach_inside(backend)?,
         }
         self.window.tell(&Ask::Release)
-    }
-
-    pub(super) fn facts(&self) -> Option<Facts> {
-        self.client.tls().and_then(Leg::facts)
     }
 }

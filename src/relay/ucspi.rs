@@ -8,11 +8,11 @@ use super::failure::NoTls;
 use super::reactor::Who;
 use super::{Next, PIECE, Relay};
 use crate::client;
+use crate::facts::Facts;
 use crate::message::Error;
-use crate::proxy::{Certificate, Tls};
 use crate::side::Side;
-use crate::tls::{Facts, Guest, Heard};
-use crate::ucspi::{self, Descriptors, START, START_AND_TELL, TlsVariables};
+use crate::tls::Heard;
+use crate::ucspi::{Descriptors, START, START_AND_TELL, TlsVariables};
 use crate::window::Ask;
 use starttls_protocols::session::Surplus;
 
@@ -41,8 +41,9 @@ impl Relay<'_> {
                 self.client = Side::new(descriptors.input, descriptors.output);
                 self.client.set_nonblocking(true)?;
                 self.reactor.register(Who::Client, &self.client)?;
-                self.report.handshake_done(Some(facts(&told.variables())));
-                self.ucspi_variables = Some(told.variables());
+                let variables = told.variables();
+                self.report.handshake_done(Facts::read(&variables));
+                self.ucspi_variables = Some(variables);
                 Ok(None)
             }
             Err(why) => {
@@ -101,8 +102,8 @@ impl Relay<'_> {
         if !ready || !self.shake_hands(Surplus::none(), until)? {
             return Ok(true);
         }
-        if tells && let Some(facts) = self.facts() {
-            self.tell_backend(&[facts.variables().join("\0").as_bytes(), b"\0\0"].concat());
+        if tells {
+            self.tell_backend(&[self.variables().join("\0").as_bytes(), b"\0\0"].concat());
         }
         self.drop_backend();
         let server = Side::new(input, output);
@@ -137,38 +138,15 @@ impl Relay<'_> {
         Ok(())
     }
 
-    /// What a server is told of the client's TLS, whoever spoke it.
-    pub(super) fn tls_with_client(&self) -> Option<Tls> {
-        match &self.ucspi_variables {
-            Some(variables) => Some(ucspi::tls(variables)),
-            None => self.facts().map(Tls::from),
-        }
-    }
-
-    /// The variables that tell prog of it.
+    /// The variables that tell prog of the client's TLS. A UCSPI-TLS server may know more of it than we.
     pub(super) fn variables(&self) -> Vec<String> {
-        match &self.ucspi_variables {
-            Some(variables) => variables.clone(),
-            None => self.facts().map_or_else(Vec::new, |facts| facts.variables()),
+        match (&self.ucspi_variables, &self.report.facts) {
+            (Some(told), _) => told.clone(),
+            (None, Some(facts)) => [facts.variables(), vec![VERSION_INTERFACE.into()]].concat(),
+            (None, None) => Vec::new(),
         }
     }
 }
 
-/// For the session line.
-fn facts(variables: &[String]) -> Facts {
-    let Tls { version, cipher, sni, certificate, .. } = ucspi::tls(variables);
-    let has_failed = variables.iter().any(|variable| variable.starts_with("SSL_CLIENT_VERIFY=FAILED"));
-    let guest = match certificate {
-        Certificate::None => Guest::Unknown,
-        Certificate::Verified(_) => Guest::Verified(String::new(), None),
-        Certificate::Failed if has_failed => Guest::Failed("refused"),
-        Certificate::Failed => Guest::Unverified,
-    };
-    let version = match version.as_deref() {
-        Some("TLSv1.3") => "TLSv1.3",
-        Some("TLSv1.2") => "TLSv1.2",
-        _ => "unknown",
-    };
-    let cipher = cipher.unwrap_or_else(|| "unknown".into());
-    Facts { version, cipher, group: "unknown".into(), sni, alpn: None, guest }
-}
+/// Who speaks TLS, and in which version.
+const VERSION_INTERFACE: &str = concat!("SSL_VERSION_INTERFACE=starttls-wrapper/", env!("CARGO_PKG_VERSION"));

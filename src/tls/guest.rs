@@ -1,7 +1,4 @@
 //! Who the client proved to be, if it was asked for a certificate (`-Y`, `-y`).
-//!
-//! A certificate that did not verify is told of as failed, and its contents are told to nobody: programs written for
-//! s6-tlsd take a subject that is there for a verified one.
 
 use std::sync::{Arc, OnceLock};
 
@@ -14,6 +11,7 @@ use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, Error, 
 
 use super::x509::{DistinguishedNames, hex};
 use super::{reason, signature};
+use crate::facts::{Certificate, Verified};
 
 /// Whether a client certificate is wanted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -27,60 +25,25 @@ pub enum ClientAuth {
     Demanded,
 }
 
-/// What a client has shown.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Guest {
-    /// No certificate.
-    Unknown,
-    /// A certificate that an anchor vouches for, and that it holds the key of: its SHA-256 in hexadecimal, and its
-    /// names unless they cannot be read.
-    Verified(String, Option<DistinguishedNames>),
-    /// A certificate, and nobody has said whether it verified.
-    Unverified,
-    /// A certificate that was not accepted, and why.
-    Failed(&'static str),
-}
-
 /// What came of verifying the client's certificate; empty while none was shown.
 pub(super) type Verification = Arc<OnceLock<Result<(), &'static str>>>;
 
-impl Guest {
-    pub(super) fn of(verification: &Verification, certificates: Option<&[CertificateDer<'_>]>) -> Self {
-        match (verification.get(), certificates.and_then(<[_]>::first)) {
-            (Some(Ok(())), Some(certificate)) => {
-                Self::Verified(hex(&super::sha256(certificate)), DistinguishedNames::of(certificate))
-            }
-            (Some(Err(why)), _) => Self::Failed(why),
-            _ => Self::Unknown,
-        }
+/// What has become of it.
+pub(super) fn certificate(verification: &Verification, certificates: Option<&[CertificateDer<'_>]>) -> Certificate {
+    match (verification.get(), certificates.and_then(<[_]>::first)) {
+        (Some(Ok(())), Some(certificate)) => Certificate::Verified(verified(certificate)),
+        (Some(Err(why)), _) => Certificate::Failed((*why).into()),
+        _ => Certificate::None,
     }
+}
 
-    /// The variables, as mod_ssl and s6-tlsd name them.
-    pub(super) fn variables(&self) -> Vec<String> {
-        let (hash, names) = match self {
-            Self::Unknown => return vec!["SSL_CLIENT_VERIFY=NONE".into()],
-            Self::Unverified => return vec!["SSL_CLIENT_VERIFY=FAILED".into()],
-            Self::Failed(why) => return vec![format!("SSL_CLIENT_VERIFY=FAILED:{why}")],
-            Self::Verified(hash, names) => (hash, names),
-        };
-        let mut variables = vec!["SSL_CLIENT_VERIFY=SUCCESS".into(), format!("SSL_PEER_CERT_HASH=SHA256:{hash}")];
-        if let Some(DistinguishedNames { subject, issuer, short_subject, .. }) = names {
-            variables.push(format!("SSL_CLIENT_S_DN={subject}"));
-            variables.push(format!("SSL_CLIENT_I_DN={issuer}"));
-            variables.push(format!("SSL_PEER_CERT_SUBJECT={short_subject}"));
-        }
-        variables
-    }
-
-    /// For the session line.
-    pub fn word(&self) -> &'static str {
-        match self {
-            Self::Unknown => "none",
-            Self::Verified(..) => "ok",
-            Self::Unverified => "unverified",
-            Self::Failed(_) => "failed",
-        }
-    }
+/// Its names are left out if they cannot be read.
+fn verified(certificate: &[u8]) -> Verified {
+    let hash = Some(format!("SHA256:{}", hex(&super::sha256(certificate))));
+    let Some(names) = DistinguishedNames::of(certificate) else { return Verified { hash, ..Verified::default() } };
+    let DistinguishedNames { subject, issuer, short_subject, common_name } = names;
+    let (subject, issuer, short_subject) = (Some(subject), Some(issuer), Some(short_subject));
+    Verified { hash, subject, issuer, short_subject, common_name }
 }
 
 /// Stands before rustls's own verifier, and writes down what comes of it.

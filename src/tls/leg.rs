@@ -6,9 +6,10 @@ use std::sync::{Arc, OnceLock};
 
 use rustls::{Connection, Error, InvalidMessage};
 
-use super::facts::Facts;
+use super::facts;
 use super::guest::Verification;
 use super::shown::Shown;
+use crate::facts::Facts;
 
 /// One TLS connection.
 pub struct Leg {
@@ -72,7 +73,7 @@ impl Leg {
 
     /// What the handshake came to, once it is over.
     pub fn facts(&self) -> Option<Facts> {
-        Facts::of(&self.connection, &self.verification)
+        facts::of(&self.connection, &self.verification)
     }
 
     /// What the server has shown, where this program is the client.
