@@ -4,7 +4,6 @@
 
 mod support;
 
-use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use rustix::net::sockopt::set_socket_linger;
@@ -17,12 +16,13 @@ use support::wrapper::{NOT_AVAILABLE, Wrapper};
 
 /// STARTTLS against this port is not available, the session goes on in plaintext to its end, and the log says why.
 #[track_caller]
-fn fails(port: u16, why: &str, backend_does: impl FnOnce()) {
+fn fails<T>(port: u16, why: &str, backend_does: impl FnOnce() -> T) {
     let site = Site::new();
     let mut session = Wrapper::backend(&site, port).start();
     let mut server = session.opening();
     session.client.says("STARTTLS\r\n");
-    backend_does();
+    // Whoever it returns stays: what he has said shall not be lost by his leaving.
+    let _backend = backend_does();
     session.client.hears(NOT_AVAILABLE);
     for line in ["MAIL FROM:<a@example.org>\r\n", "QUIT\r\n"] {
         session.client.says(line);
@@ -56,7 +56,11 @@ fn a_closed_port() {
 #[test]
 fn no_tls_there() {
     let backend = Backend::new();
-    fails(backend.port(), "it speaks no TLS", || Peer::tcp(backend.accept()).says("220 plaintext ESMTP\r\n"));
+    fails(backend.port(), "it speaks no TLS", || {
+        let mut peer = Peer::tcp(backend.accept());
+        peer.says("220 plaintext ESMTP\r\n");
+        peer
+    });
 }
 
 #[test]
@@ -93,7 +97,9 @@ fn a_backend_that_resets() {
 fn a_backend_that_closes_before_it_has_greeted() {
     let (backend, site) = (Backend::new(), Site::new());
     fails(backend.port(), "the connection was closed", || {
-        tls::accept(&site, backend.accept()).unwrap().says_no_more();
+        let mut peer = tls::accept(&site, backend.accept()).unwrap();
+        peer.says_no_more();
+        peer
     });
 }
 
@@ -104,7 +110,8 @@ fn a_greeting_that_refuses() {
     let mut session = Wrapper::backend(&site, port).start();
     let mut server = session.opening();
     session.client.says("STARTTLS\r\n");
-    tls::accept(&site, backend.accept()).unwrap().says("421 too busy\r\n");
+    let mut busy = tls::accept(&site, backend.accept()).unwrap();
+    busy.says("421 too busy\r\n");
     session.client.hears(NOT_AVAILABLE);
     session.client.says("QUIT\r\n");
     server.hears("QUIT\r\n");
@@ -118,8 +125,8 @@ fn a_greeting_that_refuses() {
 #[test]
 fn a_backend_that_hangs() {
     let backend = Backend::new();
-    let (began, mut silent) = (Instant::now(), None::<TcpStream>);
-    fails(backend.port(), "it took too long", || silent = Some(backend.accept()));
+    let began = Instant::now();
+    fails(backend.port(), "it took too long", || backend.accept());
     let (taken, limit) = (began.elapsed(), BACKEND_TIMEOUT);
     assert!(taken >= limit && taken < limit + Duration::from_secs(5), "it took {taken:?}");
 }

@@ -16,7 +16,7 @@ use support::certificates::{Dir, Flaw, Site};
 use support::peer::Peer;
 use support::program::path_of;
 use support::servers::{GREETER, dovecot_sieve, exim4_with_tls, plain, stunnel_with_starttls, tcpserver};
-use support::wrapper::{GO_AHEAD, NOT_AVAILABLE, Session, Wrapper};
+use support::wrapper::{End, GO_AHEAD, NOT_AVAILABLE, Prog, Session, Wrapper};
 use support::{PATIENCE, readable, tls};
 
 /// A listener at a path that every user may connect to.
@@ -32,13 +32,28 @@ fn accept(listener: &UnixListener) -> UnixStream {
     listener.accept().unwrap().0
 }
 
-/// A backend on which the client has asked for STARTTLS, and the wrapper's connection to it.
-fn asked(backend: &Backend, site: &Site, options: &[&str]) -> (Session, TcpStream) {
+/// A session whose client has asked for STARTTLS, and its plaintext server, which stays meanwhile.
+struct Asked {
+    session: Session,
+    plaintext_server: Prog,
+}
+
+/// The same, and the wrapper's connection to this backend.
+fn asked(backend: &Backend, site: &Site, options: &[&str]) -> (Asked, TcpStream) {
     let mut session = Wrapper::backend(site, backend.port()).options(options).options(&["-v", "2"]).start();
-    let _plaintext_server = session.opening();
+    let plaintext_server = session.opening();
     session.client.says("STARTTLS\r\n");
     let stream = backend.accept();
-    (session, stream)
+    (Asked { session, plaintext_server }, stream)
+}
+
+impl Asked {
+    /// Waits for the end.
+    #[track_caller]
+    fn end(self) -> End {
+        drop(self.plaintext_server);
+        self.session.end()
+    }
 }
 
 /// What a server says and hears before TLS, if it offers STARTTLS.
@@ -53,10 +68,10 @@ fn offers(stream: &TcpStream, go_ahead: &str) {
 
 /// The client is told that there is no TLS, nobody has connected again, and the log says why.
 #[track_caller]
-fn is_not_available(mut session: Session, backend: &Backend, why: &str) {
-    session.client.hears(NOT_AVAILABLE);
+fn is_not_available(mut asked: Asked, backend: &Backend, why: &str) {
+    asked.session.client.hears(NOT_AVAILABLE);
     assert!(backend.is_untouched(), "there is one connection and no more");
-    let end = session.end();
+    let end = asked.end();
     assert!(end.log.contains("unable to use the TLS server localhost port ") && end.log.contains(why), "{}", end.log);
 }
 
@@ -74,7 +89,7 @@ fn speaks_inside(session: &mut Session, server: &mut Peer, site: &Site) {
 #[test]
 fn what_belongs_to_the_backends_greeting_is_no_reply() {
     let (site, backend) = (Site::new(), Backend::new());
-    let (mut session, stream) = asked(&backend, &site, &["--backend-tls", "starttls"]);
+    let (mut asked, stream) = asked(&backend, &site, &["--backend-tls", "starttls"]);
     let mut plain = Peer::tcp(stream.try_clone().unwrap());
     plain.says("220 inner.example ESMTP\r\n\r\n");
     plain.hears("EHLO localhost\r\n");
@@ -83,7 +98,7 @@ fn what_belongs_to_the_backends_greeting_is_no_reply() {
     plain.says("220 go\r\n");
     let mut server = tls::accept(&site, stream).expect("the wrapper shakes hands");
     server.says("\r\n");
-    speaks_inside(&mut session, &mut server, &site);
+    speaks_inside(&mut asked.session, &mut server, &site);
 }
 
 #[test]
@@ -111,12 +126,12 @@ fn an_imap_backend_may_list_its_capabilities_unasked() {
 #[test]
 fn starttls_reaches_the_backend_and_hides_its_offer() {
     let (site, backend) = (Site::new(), Backend::new());
-    let (mut session, stream) = asked(&backend, &site, &["--backend-tls", "starttls"]);
+    let (mut asked, stream) = asked(&backend, &site, &["--backend-tls", "starttls"]);
     offers(&stream, "220 go\r\n");
     let mut server = tls::accept(&site, stream).expect("the wrapper shakes hands");
-    speaks_inside(&mut session, &mut server, &site);
+    speaks_inside(&mut asked.session, &mut server, &site);
     drop(server);
-    let end = session.end();
+    let end = asked.end();
     assert!(end.log.contains(" backend=verified "), "{}", end.log);
 }
 
@@ -126,7 +141,7 @@ fn starttls_that_is_not_offered_is_not_available() {
         [("502 what\r\n", None), ("250 inner.example\r\n", Some("500 what\r\n")), ("250 x\r\n", Some("454 no\r\n"))]
     {
         let (site, backend) = (Site::new(), Backend::new());
-        let (session, stream) = asked(&backend, &site, &["--backend-tls", "starttls"]);
+        let (asked, stream) = asked(&backend, &site, &["--backend-tls", "starttls"]);
         let mut plain = Peer::tcp(stream);
         plain.says("220 inner.example ESMTP\r\n");
         plain.hears("EHLO localhost\r\n");
@@ -136,7 +151,7 @@ fn starttls_that_is_not_offered_is_not_available() {
             plain.says(word);
         }
         plain.hears_end();
-        is_not_available(session, &backend, "it offers no TLS: ");
+        is_not_available(asked, &backend, "it offers no TLS: ");
     }
 }
 
@@ -149,10 +164,10 @@ fn a_backend_whose_certificate_does_not_verify_is_not_available_by_starttls_eith
             (Flaw::Untrusted, "issuer is unknown"),
         ] {
             let (site, backend) = (Site::new(), Backend::new());
-            let (session, stream) = asked(&backend, &site, &["--backend-tls", mode]);
+            let (asked, stream) = asked(&backend, &site, &["--backend-tls", mode]);
             offers(&stream, "220 go\r\n");
             assert!(tls::accept(&Site::flawed(flaw), stream).is_err(), "the wrapper breaks off");
-            is_not_available(session, &backend, why);
+            is_not_available(asked, &backend, why);
         }
     }
 }
@@ -161,39 +176,39 @@ fn a_backend_whose_certificate_does_not_verify_is_not_available_by_starttls_eith
 fn plaintext_behind_the_backends_go_ahead_is_not_heard() {
     for mode in ["starttls", "opportunistic"] {
         let (site, backend) = (Site::new(), Backend::new());
-        let (session, stream) = asked(&backend, &site, &["--backend-tls", mode]);
+        let (asked, stream) = asked(&backend, &site, &["--backend-tls", mode]);
         offers(&stream, "220 go\r\n220 injected\r\n");
         Peer::tcp(stream).hears_end();
-        is_not_available(session, &backend, "it sent 14 bytes of plaintext behind a reply");
+        is_not_available(asked, &backend, "it sent 14 bytes of plaintext behind a reply");
     }
 }
 
 #[test]
 fn plaintext_in_place_of_the_backends_handshake_is_not_heard() {
     let (site, backend) = (Site::new(), Backend::new());
-    let (session, stream) = asked(&backend, &site, &["--backend-tls", "starttls"]);
+    let (asked, stream) = asked(&backend, &site, &["--backend-tls", "starttls"]);
     offers(&stream, "220 go\r\n");
     let mut plain = Peer::tcp(stream);
     plain.hears(b"\x16");
     plain.says("250 all the same\r\n");
-    is_not_available(session, &backend, "it speaks no TLS");
+    is_not_available(asked, &backend, "it speaks no TLS");
 }
 
 #[test]
 fn opportunistic_takes_tls_where_it_is_offered() {
     let (site, backend) = (Site::new(), Backend::new());
-    let (mut session, stream) = asked(&backend, &site, &["--backend-tls", "opportunistic"]);
+    let (mut asked, stream) = asked(&backend, &site, &["--backend-tls", "opportunistic"]);
     offers(&stream, "220 go\r\n");
     let mut server = tls::accept(&site, stream).expect("the wrapper shakes hands");
-    speaks_inside(&mut session, &mut server, &site);
+    speaks_inside(&mut asked.session, &mut server, &site);
     drop(server);
-    assert!(session.end().log.contains(" backend=verified "));
+    assert!(asked.end().log.contains(" backend=verified "));
 }
 
 #[test]
 fn opportunistic_goes_on_in_plaintext_where_it_is_not_and_says_so() {
     let (site, backend) = (Site::new(), Backend::new());
-    let (mut session, stream) = asked(&backend, &site, &["--backend-tls", "opportunistic"]);
+    let (mut asked, stream) = asked(&backend, &site, &["--backend-tls", "opportunistic"]);
     let mut plain = Peer::tcp(stream);
     plain.says("220 inner.example ESMTP\r\n");
     plain.hears("EHLO localhost\r\n");
@@ -202,9 +217,9 @@ fn opportunistic_goes_on_in_plaintext_where_it_is_not_and_says_so() {
     let mut server = Peer::tcp(backend.accept());
     plain.hears_end();
     server.says("220 inner.example ESMTP\r\n");
-    speaks_inside(&mut session, &mut server, &site);
+    speaks_inside(&mut asked.session, &mut server, &site);
     drop(server);
-    let end = session.end();
+    let end = asked.end();
     assert!(end.log.contains("warning: going on in plaintext with localhost port "), "{}", end.log);
     assert!(end.log.contains(" backend=plaintext "), "{}", end.log);
 }
@@ -212,12 +227,12 @@ fn opportunistic_goes_on_in_plaintext_where_it_is_not_and_says_so() {
 #[test]
 fn none_reaches_the_backend_without_tls_and_hides_its_offer() {
     let (site, backend) = (Site::new(), Backend::new());
-    let (mut session, stream) = asked(&backend, &site, &["--backend-tls", "none"]);
+    let (mut asked, stream) = asked(&backend, &site, &["--backend-tls", "none"]);
     let mut server = Peer::tcp(stream);
     server.says("220 inner.example ESMTP\r\n");
-    speaks_inside(&mut session, &mut server, &site);
+    speaks_inside(&mut asked.session, &mut server, &site);
     drop(server);
-    assert!(session.end().log.contains(" backend=plaintext "));
+    assert!(asked.end().log.contains(" backend=plaintext "));
 }
 
 #[test]

@@ -25,6 +25,9 @@ const DEAF: &str = "while read -r line; do :; done";
 /// How much a session may grow while somebody floods it, in KiB: two buffers of 32 KiB, and what malloc keeps.
 const GROWTH: u64 = 512;
 
+/// Not long after a limit has passed. A loaded machine is slow, and the limits that no option shortens are longer still.
+const SOON: Duration = Duration::from_secs(10);
+
 /// As many as a busy server has.
 const MANY: usize = 1000;
 
@@ -33,9 +36,9 @@ fn a_client_that_drips_into_the_handshake_meets_its_timeout() {
     let site = Site::new();
     let mut session = Wrapper::respawn(&site).options(&["-K", "700"]).start();
     let _plaintext_server = session.opening();
+    let began = Instant::now();
     session.client.says("STARTTLS\r\n");
     session.client.hears(GO_AHEAD);
-    let began = Instant::now();
     drip(&mut session, &[22, 3, 1, 2, 0, 1, 0, 1, 252, 3, 3, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
     ends(session, began, 700, 99, "took too long");
 }
@@ -44,15 +47,15 @@ fn a_client_that_drips_into_the_handshake_meets_its_timeout() {
 fn with_require_tls_a_client_that_drips_or_is_silent_meets_the_deadline() {
     let site = Site::new();
     for drips in [true, false] {
-        let mut session = Wrapper::respawn(&site).options(&["-r", "--tls-deadline", "700"]).start();
         let began = Instant::now();
+        let mut session = Wrapper::respawn(&site).options(&["-r", "--tls-deadline", "2500"]).start();
         let plaintext_server = session.opening();
         if drips {
             drip(&mut session, &[b'x'; 100]);
         }
         session.client.hears("421 4.7.0 STARTTLS required, closing transmission channel\r\n");
         drop(plaintext_server);
-        ends(session, began, 700, 99, "");
+        ends(session, began, 2500, 99, "");
     }
 }
 
@@ -170,6 +173,8 @@ fn a_thousand_sessions_idle_and_a_thousand_slow_ones() {
         let keepers: Vec<u32> = sessions.iter().map(|idler| idler.wrapper.id()).collect();
         let readers: Vec<u32> = keepers.iter().map(|keeper| proc::session_of(*keeper)).collect();
         let ticks = || keepers.iter().chain(&readers).map(|pid| proc::ticks(*pid)).sum::<u64>();
+        // The last of them may be at work yet on what its client has heard already.
+        proc::until(|| keepers.iter().chain(&readers).all(|pid| proc::is_asleep(*pid)));
         let mean = |pids: &[u32]| pids.iter().map(|pid| memory(*pid)).sum::<u64>() / pids.len() as u64;
         let before = ticks();
         for _ in 0..2 {
@@ -227,13 +232,14 @@ fn drip(session: &mut Session, bytes: &'static [u8]) {
     });
 }
 
-/// It ends when the limit passes: not before, and not long after.
+/// It ends when the limit passes: not before, and not long after. `began` is before the limit begins to run, as the test
+/// may be slower than the wrapper.
 #[track_caller]
 fn ends(session: Session, began: Instant, limit: u64, status: i32, says: &str) {
     let Session { mut wrapper, .. } = session;
     let status_found = wrapper.wait();
     let (limit, took) = (Duration::from_millis(limit), began.elapsed());
-    assert!(took >= limit && took < limit + Duration::from_secs(3), "it took {took:?}");
+    assert!(took >= limit && took < limit + SOON, "it took {took:?}");
     let log = wrapper.log.whole();
     assert_eq!(status_found, status, "{log}");
     assert!(log.contains(says), "{log}");

@@ -105,7 +105,8 @@ fn law_4_no_offer_we_cannot_keep() {
     let mut session = Wrapper::backend(&site, backend.port()).start();
     let mut server = session.opening();
     session.client.says("STARTTLS\r\n");
-    tls::accept(&site, backend.accept()).unwrap().says("554 not today\r\n");
+    let mut refusing = tls::accept(&site, backend.accept()).unwrap();
+    refusing.says("554 not today\r\n");
     session.client.hears(NOT_AVAILABLE);
     exchange(&mut session.client, &mut server, "NOOP\r\n", "250 still here\r\n");
     // The offer stands: it may be kept the next time.
@@ -216,5 +217,7 @@ fn the_key_is_with_the_keeper_alone(site: &Site, key: &Path) {
     let mut server = session.fresh_server();
     exchange(&mut session.client, &mut server, "EHLO laptop\r\n", "250 fresh.example\r\n");
     assert!(!holds(proc::session_of(keeper)), "nor after the handshake");
+    // It forgets the key, and then it builds its own walls.
+    proc::until(|| proc::status(keeper, "Seccomp") == "2");
     assert!(!holds(keeper), "and the keeper has forgotten it");
 }

@@ -90,6 +90,7 @@ fn a_client_without_tls_is_served_or_refused_in_the_response_that_fits() {
     let front = before(&site, &server, &[]);
     assert_eq!(succeeds(ldap("ldapwhoami", &site, front.port, &ADMIN, "")), "dn:cn=admin,dc=example\n");
     front.log().line_with("outcome=plaintext");
+    slapd.log().line_with(" closed");
 
     let front = before(&site, &server, &["-r"]);
     let heard = slapd.log().raw();

@@ -13,6 +13,9 @@ use support::servers::{mailfront, tcpserver};
 use support::tls::Client;
 use support::wrapper::{GO_AHEAD, Prog, Session, Wrapper};
 
+/// What others wait in every session is more.
+const WAIT: Duration = Duration::from_millis(40);
+
 /// A session in which TLS stands, and the server inside, which has greeted.
 fn inside(site: &Site, options: &[&str]) -> (Session, Prog) {
     let mut session = Wrapper::respawn(site).options(options).start();
@@ -129,9 +132,9 @@ fn no_session_waits_for_anything_but_its_peers() {
         client.hears_end();
         began.elapsed()
     };
-    // The quickest of several: a machine under load is slow now and then, a wait would be there every time.
-    let quickest = (0..20).map(|_| session()).min().unwrap();
-    assert!(quickest < Duration::from_millis(40), "a session takes {quickest:?}");
+    // One of several must be quick: a machine under load is slow now and then, a wait would be there every time.
+    let least = (0..100).map(|_| session()).any(|took| took < WAIT);
+    assert!(least, "no session takes less than {WAIT:?}");
 }
 
 #[test]

@@ -111,7 +111,8 @@ fn a_backend_that_fails_after_the_handshake_is_told_of_inside() {
     session.client.says("STARTTLS\r\n");
     let mut stream = backend.accept();
     header(&mut stream);
-    tls::accept(&site, stream).expect("the wrapper shakes hands").says("220 inner.example ESMTP\r\n");
+    let mut asked = tls::accept(&site, stream).expect("the wrapper shakes hands");
+    asked.says("220 inner.example ESMTP\r\n");
     session.client.hears(GO_AHEAD);
     tls::Client::new(&site).shake(&mut session.client).expect("the wrapper shakes hands");
     drop(backend.accept());
@@ -139,7 +140,8 @@ fn a_backend_without_tls_is_warned_of_once() {
         header(&mut plain);
         Peer::tcp(plain)
     };
-    reach().says("220 inner.example ESMTP\r\n");
+    let mut asked = reach();
+    asked.says("220 inner.example ESMTP\r\n");
     session.client.hears(GO_AHEAD);
     tls::Client::new(&site).shake(&mut session.client).expect("the wrapper shakes hands");
     let mut server = reach();

@@ -23,8 +23,9 @@ const LIMIT: Duration = Duration::from_secs(8);
 /// In the words of either C library.
 const TOO_MANY: &[&str] = &[": too many open files", ": no file descriptors available"];
 
-/// It keeps those it has.
+/// It keeps those it has, once it has closed what it does not need.
 fn gets_no_more_descriptors(pid: u32) {
+    proc::until(|| proc::is_asleep(pid));
     let used = proc::descriptors(pid);
     let first = (0..).find(|number| !used.contains(number)).map(u64::from);
     prlimit(Pid::from_raw(pid.cast_signed()), Resource::Nofile, Rlimit { current: first, maximum: first }).unwrap();

@@ -173,12 +173,15 @@ fn descriptors_sent_along_do_not_stay() {
     let site = Site::new();
     let session = TakenOver::respawn(&site);
     let keeper = session.wrapper.wrapper.pid();
+    // It answers, and then it closes what it does not need.
+    proc::until(|| proc::is_asleep(keeper));
     let before = proc::descriptors(keeper);
     let file = File::open("/dev/null").unwrap();
     for _ in 0..MAX_STARTTLS_TRIES {
         session.sends(&Ask::Prepare.encode(), &[&file; 64]);
         session.hears_yes();
     }
+    proc::until(|| proc::is_asleep(keeper));
     assert_eq!(proc::descriptors(keeper), before);
 }
 

@@ -231,9 +231,9 @@ fn a_client_that_vanishes_costs_nothing_and_is_told_from_one_that_leaves() {
                 server.exits(7);
             }
             let end = session.end();
+            assert!(spent.is_none_or(|ticks| ticks < 10), "{name}: {spent:?}0 ms in 500 ms");
             let spent = spent.map_or("ended at once".into(), |ticks| format!("{ticks}0 ms in 500 ms"));
             println!("{name:24} {option} status {:3}, processor time {spent}", end.status);
-            assert!(spent.starts_with("00 ") || spent.starts_with("10 ") || spent.starts_with("ended"), "{spent}");
             assert_eq!(end.status, expected, "{name} {option}:\n{}", end.log);
             let warned = end.log.contains("without close_notify");
             assert_eq!(warned, expected == 98 && statuses[0] != 98, "{}", end.log);

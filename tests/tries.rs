@@ -19,11 +19,11 @@ const GOODBYE: &str = "421 4.3.0 Service not available, closing transmission cha
 /// Asks as often as the limit says; `fails` is what the TLS server does each time. The session goes on after each, and
 /// ends at the next.
 #[track_caller]
-fn asks_too_often(mut session: Session, mut fails: impl FnMut()) {
+fn asks_too_often<T>(mut session: Session, mut fails: impl FnMut() -> T) {
     let mut server = session.opening();
     for tries in 1..=MAX_STARTTLS_TRIES {
         session.client.says("STARTTLS\r\n");
-        fails();
+        let _backend = fails();
         session.client.hears(NOT_AVAILABLE);
         if tries >= MAX_STARTTLS_TRIES - 1 {
             session.client.says("NOOP\r\n");
@@ -86,7 +86,9 @@ fn whoever_asks_too_often_hears_the_goodbye_of_an_opportunistic_backend() {
         plain.says("220 inner.example\r\n");
         plain.hears("EHLO localhost\r\n");
         plain.says("502 what\r\n");
-        Peer::tcp(backend.accept()).says("421 busy\r\n");
+        let mut again = Peer::tcp(backend.accept());
+        again.says("421 busy\r\n");
+        again
     });
     assert!(backend.is_untouched());
 }
@@ -110,7 +112,8 @@ fn the_last_try_may_succeed() {
     };
     for _ in 1..MAX_STARTTLS_TRIES {
         session.client.says("STARTTLS\r\n");
-        reached().says("421 busy\r\n");
+        let mut busy = reached();
+        busy.says("421 busy\r\n");
         session.client.hears(NOT_AVAILABLE);
     }
     session.client.says("STARTTLS\r\n");

@@ -172,7 +172,8 @@ fn a_pin_alone_is_the_proof_whatever_the_certificate_is_like() {
                 session.client.says("STARTTLS\r\n");
                 let shaken = tls::accept_in(&shown, backend.accept(), &[version]);
                 if pinned {
-                    shaken.expect(name).says("220 inner.example ESMTP\r\n");
+                    let mut inner = shaken.expect(name);
+                    inner.says("220 inner.example ESMTP\r\n");
                     session.client.hears(GO_AHEAD);
                 } else {
                     session.client.hears(NOT_AVAILABLE);

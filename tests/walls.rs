@@ -243,6 +243,8 @@ const KILL: &str = "0000000000000020";
 const ALL: &str = "all";
 
 fn descriptors(pid: u32) -> BTreeSet<String> {
+    // Once it waits: what it closes meanwhile cannot be looked at.
+    proc::until(|| proc::is_asleep(pid));
     let links = fs::read_dir(format!("/proc/{pid}/fd")).unwrap().map(|entry| fs::read_link(entry.unwrap().path()));
     links.map(|link| link.unwrap().to_string_lossy().into_owned()).collect()
 }

@@ -3,13 +3,16 @@
 use std::ffi::OsStr;
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{Shutdown, TcpListener, TcpStream};
+use std::net::{Shutdown, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
+
+#[path = "../support/port.rs"]
+mod port;
 
 /// An SMTP server that knows no TLS; it answers DATA's end with what it finds in its environment.
 pub(crate) const SMTP_STAND_IN: &str = r#"#!/bin/sh
@@ -67,8 +70,7 @@ impl Place {
         let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("examples").join(name);
         let _ = fs::remove_dir_all(&path);
         fs::create_dir_all(path.join("bin")).expect("a directory");
-        let free = TcpListener::bind("127.0.0.1:0").expect("a port");
-        let place = Self { path, port: free.local_addr().expect("an address").port() };
+        let place = Self { path, port: port::free_port() };
         place.write_certificate("key.pem", "cert.pem");
         place
     }
@@ -128,6 +130,17 @@ impl Place {
         tcprules.arg(&cdb).arg(self.path.join("rules.tmp"));
         self.pipe(&mut tcprules, text);
         cdb
+    }
+
+    /// Waits until a file here holds this.
+    #[track_caller]
+    pub(crate) fn is_written(&self, name: &str, wanted: &str) {
+        let until = Instant::now() + PATIENCE;
+        let text = || fs::read_to_string(self.path.join(name)).unwrap_or_default();
+        while !text().contains(wanted) {
+            assert!(Instant::now() < until, "{wanted} does not come; {name}:\n{}", text());
+            sleep(Duration::from_millis(20));
+        }
     }
 
     /// A server of a Debian package that is not installed, but unpacked.
@@ -301,4 +314,4 @@ exec "$@"
 "#;
 
 /// How long a super-server may take to listen.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(20);

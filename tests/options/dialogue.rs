@@ -22,7 +22,7 @@ pub(crate) const ROWS: &[Row] = &[
     },
     Row {
         option: "--tls-deadline",
-        given: "--respawn -r --tls-deadline 1000",
+        given: "--respawn -r --tls-deadline 4000",
         says: "EHLO a",
         client: "220 mx; 250-mx, 250 STARTTLS; 421 4.7.0 STARTTLS required, closing transmission channel; end",
         server: "EHLO a, end",

@@ -4,8 +4,9 @@ use crate::play::{Dialogue, Event, Mode, Step};
 use crate::support::certificates::Site;
 use crate::support::wrapper::Wrapper;
 
-/// The wrapper this dialogue asks for; where TLS comes from `host port`, it is reached at this port.
-pub(super) fn wrapper(dialogue: &Dialogue, mode: Mode, site: &Site, port: u16) -> Wrapper {
+/// The wrapper this dialogue asks for, with this `--tls-deadline` if it waits for one; where TLS comes from `host port`,
+/// it is reached at this port.
+pub(super) fn wrapper(dialogue: &Dialogue, mode: Mode, deadline: &str, site: &Site, port: u16) -> Wrapper {
     let options = &dialogue.options;
     let mut wrapper = match mode {
         Mode::Respawn => Wrapper::bare(&[]).option("--respawn"),
@@ -23,7 +24,7 @@ pub(super) fn wrapper(dialogue: &Dialogue, mode: Mode, site: &Site, port: u16) -
         wrapper = if asked { wrapper.option(option) } else { wrapper };
     }
     if dialogue.steps.iter().any(|step| step.event == Event::TimePasses) {
-        wrapper = wrapper.options(&["--tls-deadline", TLS_DEADLINE]);
+        wrapper = wrapper.options(&["--tls-deadline", deadline]);
     }
     match dialogue.named_protocol() {
         Some(name) => wrapper.options(&["-p", name]),
@@ -52,6 +53,3 @@ fn server_fails(dialogue: &Dialogue) -> bool {
     let said = if let Event::Says(_, bytes) = &last.event { &bytes[..] } else { b"" };
     !last.client_hears.is_empty() && last.client_hears != said
 }
-
-/// In milliseconds: more than a dialogue takes up to `--- time passes`. The one thing here that takes its time.
-const TLS_DEADLINE: &str = "6000";

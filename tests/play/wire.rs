@@ -35,8 +35,19 @@ pub(crate) enum Cut {
 
 /// Plays the dialogue. What went wrong, with its place, if it does not go as written.
 pub(crate) fn play(dialogue: &Dialogue, way: Way) -> Result<(), String> {
+    let waits = dialogue.steps.iter().any(|step| step.event == Event::TimePasses);
+    let played = play_until(dialogue, way, DEADLINE);
+    if waits && played.is_err() { play_until(dialogue, way, LONG_DEADLINE) } else { played }
+}
+
+/// `--tls-deadline` in milliseconds, of the dialogues that wait for it: more than one takes up to `--- time passes`, and
+/// more than it takes on a machine under load. They are the one thing here that takes its time.
+const DEADLINE: &str = "6000";
+const LONG_DEADLINE: &str = "15000";
+
+fn play_until(dialogue: &Dialogue, way: Way, deadline: &str) -> Result<(), String> {
     let place = Place { at: Cell::new(0), who: Cell::new("nobody"), log: RefCell::default() };
-    let played = catch_unwind(AssertUnwindSafe(|| Player::start(dialogue, way, &place).play()));
+    let played = catch_unwind(AssertUnwindSafe(|| Player::start(dialogue, way, deadline, &place).play()));
     played.map_err(|panic| {
         let why = panic
             .downcast_ref::<String>()
@@ -81,12 +92,12 @@ enum Server {
 }
 
 impl<'a> Player<'a> {
-    fn start(dialogue: &'a Dialogue, way: Way, place: &'a Place) -> Self {
+    fn start(dialogue: &'a Dialogue, way: Way, deadline: &str, place: &'a Place) -> Self {
         let (site, backend) = (Site::new(), Backend::new());
         if dialogue.options.implicit && dialogue.steps.iter().any(|step| step.event == Event::Unavailable) {
             fs::remove_file(site.key()).unwrap();
         }
-        let mut session = launch::wrapper(dialogue, way.mode, &site, backend.port()).start();
+        let mut session = launch::wrapper(dialogue, way.mode, deadline, &site, backend.port()).start();
         place.log.replace(Some(session.wrapper.log.clone()));
         // Whoever goes on writing to a wrapper that has had enough would lose its last words, if it were too slow.
         if way.cut == Cut::Whole {

@@ -9,9 +9,9 @@ def flood():
         os.write(1, b"x" * 4096)
 
 def fill():
-    "Says more than anybody takes, and leaves."
+    "Says more than anybody takes, and leaves: sooner than it is too long for who waits, and later than a slow machine is."
     os.set_blocking(1, False)
-    while select.select([], [1], [], 2)[1]:
+    while select.select([], [1], [], 1)[1]:
         os.write(1, b"x" * 4096)
     os._exit(7)
 

@@ -9,8 +9,8 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use rustix::process::{Pid, Signal, getuid, kill_process};
 
 use super::certificates::{Dir, Site};
+use super::port::free_port;
 use super::program::{Log, Running, path_of};
-use super::servers::free_port;
 
 /// A PostgreSQL with a database and a user named `postgres`. It asks for a password, of everybody.
 pub(crate) struct Database {

@@ -115,7 +115,8 @@ impl Server {
             Mailbox::Mbox => {
                 let mbox = fs::read_to_string(self.file("var/mail/reader")).unwrap();
                 let mails = mbox.strip_prefix("From ").map_or_else(Vec::new, |rest| rest.split("\nFrom ").collect());
-                mails.into_iter().map(|mail| mail.split_once('\n').unwrap().1.to_owned()).collect()
+                // One that is being written has no first line yet.
+                mails.into_iter().filter_map(|mail| Some(mail.split_once('\n')?.1.to_owned())).collect()
             }
             Mailbox::Maildir => {
                 let of = |part| files(&self.file(&format!("home/reader/Maildir/{part}")));

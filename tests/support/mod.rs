@@ -20,6 +20,7 @@ pub(crate) mod databases;
 pub(crate) mod der;
 pub(crate) mod mail_servers;
 pub(crate) mod peer;
+pub(crate) mod port;
 pub(crate) mod proc;
 pub(crate) mod program;
 pub(crate) mod readers;

@@ -221,7 +221,7 @@ impl Read for Peer {
 
 impl Transport for UnixStream {
     fn finish(&mut self) {
-        self.shutdown(Shutdown::Write).expect("the connection stands");
+        is_shut(self.shutdown(Shutdown::Write));
     }
 
     fn is_reset(&self) -> bool {
@@ -231,12 +231,18 @@ impl Transport for UnixStream {
 
 impl Transport for TcpStream {
     fn finish(&mut self) {
-        self.shutdown(Shutdown::Write).expect("the connection stands");
+        is_shut(self.shutdown(Shutdown::Write));
     }
 
     fn is_reset(&self) -> bool {
         self.take_error().unwrap().is_some()
     }
+}
+
+/// The other side may have left first, and even have reset the connection: whoever reads hears of that.
+#[track_caller]
+fn is_shut(result: io::Result<()>) {
+    assert!(!result.is_err_and(|why| why.kind() != io::ErrorKind::NotConnected), "the connection can be shut");
 }
 
 /// Two pipes, as a prog has them.

@@ -78,8 +78,10 @@ pub(crate) fn group(id: u32) -> Vec<u32> {
     alive
 }
 
-/// Whether the memory of a process holds these bytes.
+/// Whether the memory of a process holds these bytes, once the process waits: what it has answered it may not have
+/// forgotten yet, and what it gives back cannot be read.
 pub(crate) fn memory_holds(pid: u32, wanted: &[u8]) -> bool {
+    until(|| is_asleep(pid));
     let mut memory = File::open(format!("/proc/{pid}/mem")).expect("memory can be read: the tests run as root");
     let maps = fs::read_to_string(format!("/proc/{pid}/maps")).unwrap();
     let mut scanned = 0;

@@ -2,13 +2,14 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use super::PATIENCE;
 use super::certificates::{Dir, Site};
+use super::port::free_port;
 use super::program::{Log, Running, path_of, program};
 use super::wrapper::{WRAPPER, Wrapper, from_here};
 
@@ -149,7 +150,7 @@ pub(crate) fn exim4_with_tls(site: &Site) -> (Listening, u16) {
     fs::write(dir.file("exim.conf"), configuration).unwrap();
     let mut command = program("exim4");
     let running = Running::start(command.arg("-C").arg(dir.file("exim.conf")).arg("-bdf").stdin(Stdio::null()));
-    wait_for(port, &running.log);
+    [port, implicit].into_iter().for_each(|port| wait_for(port, &running.log));
     (Listening { running, port, _dir: Some(dir) }, implicit)
 }
 
@@ -205,11 +206,6 @@ pub(crate) fn nginx_behind_proxy() -> Listening {
     let running = Running::start(&mut command);
     wait_for(port, &running.log);
     Listening { running, port, _dir: Some(dir) }
-}
-
-/// A port that nobody has now. Whoever cannot choose one itself is given it.
-pub(crate) fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 /// Until somebody listens there: a program that does not tell it is asked again and again.
@@ -347,7 +343,7 @@ pub(crate) fn dovecot_mail(site: &Site) -> (Listening, [u16; 3]) {
     assert!(Command::new("chown").args(["-R", "nobody:nogroup"]).arg(dir.file("mail")).status().unwrap().success());
     let mut command = program("dovecot");
     let running = Running::start(command.arg("-F").arg("-c").arg(dir.file("dovecot.conf")).stdin(Stdio::null()));
-    wait_for(imap, &running.log);
+    ports.into_iter().for_each(|port| wait_for(port, &running.log));
     (Listening { running, port: imap, _dir: Some(dir) }, ports)
 }
 

@@ -181,13 +181,14 @@ impl Place {
         }
         saw.push(line.trim_end().to_owned());
         peer.says("answer\r\n");
-        match self.row.serves {
-            Serves::Cutting => drop(peer.take_transport()),
-            _ => {
-                peer.says_no_more();
-                saw.push(ending(peer.read(&mut [0])));
-            }
+        if self.row.serves == Serves::Cutting {
+            // Whoever leaves with something unread resets the connection, and that is another thing.
+            peer.hears_end();
+            drop(peer.take_transport());
+            return saw.join(", ");
         }
+        peer.says_no_more();
+        saw.push(ending(peer.read(&mut [0])));
         saw.join(", ")
     }
 
