@@ -153,28 +153,53 @@ impl Bench {
         [Stack::Stunnel, Stack::Tlswrapper].into_iter().filter(installed)
     }
 
-    /// Target 2: bulk.
-    fn bulk(&self, report: &mut Report) {
-        let bytes = self.options.bulk * 1_000_000;
+    /// Builds of this program that are there besides the one under test; none where two are compared.
+    fn builds(&self) -> impl Iterator<Item = Stack> + use<'_> {
+        let compared = self.kit.other.is_some();
+        self.kit.builds.iter().map(|(stack, _)| *stack).filter(move |_| !compared)
+    }
+
+    /// Plaintext and TLS through each of them.
+    fn build_cases(&self) -> impl Iterator<Item = (String, Stack, &Client)> + use<'_> {
+        self.builds().flat_map(|stack| {
+            let plaintext = stack.name().replace(" --respawn", ", plaintext");
+            [(plaintext, stack, &self.plain), (stack.name().into(), stack, &self.tls)]
+        })
+    }
+
+    /// The bare server and this program first: what the others are compared with.
+    fn bulk_cases(&self) -> Vec<(String, Stack, &Client)> {
+        let case = |name: &str, stack, client| (name.to_owned(), stack, client);
         let mut cases = vec![
-            (Stack::Bare.name(), Stack::Bare, &self.plain),
-            ("starttls-wrapper, plaintext", Stack::Respawn, &self.plain),
-            (OURS_TLS, Stack::Respawn, &self.tls),
+            case(Stack::Bare.name(), Stack::Bare, &self.plain),
+            case("starttls-wrapper, plaintext", Stack::Respawn, &self.plain),
+            case(OURS_TLS, Stack::Respawn, &self.tls),
         ];
         // tlswrapper-smtp reads commands as well as TLS, and knows no word for bulk.
         let peers = self.peers().filter(|stack| *stack != Stack::Tlswrapper);
         if self.kit.other.is_some() {
-            cases.push(("the other build, plaintext", Stack::Other, &self.plain));
-            cases.push((Stack::Other.name(), Stack::Other, &self.tls));
+            cases.push(case("the other build, plaintext", Stack::Other, &self.plain));
+            cases.push(case(Stack::Other.name(), Stack::Other, &self.tls));
+        } else {
+            cases.push(case("starttls-wrapper, plaintext, a second copy", Stack::Twin, &self.plain));
+            cases.push(case(Stack::Twin.name(), Stack::Twin, &self.tls));
+            cases.extend(self.build_cases());
+            cases.extend(self.kit.relay.iter().map(|_| case(Stack::Relay.name(), Stack::Relay, &self.plain)));
         }
-        cases.extend(peers.map(|stack| (stack.name(), stack, &self.tls)));
-        let mut rounds: Vec<Vec<[Bulk; 2]>> = Vec::new();
-        for _ in 0..self.options.rounds {
-            let one = |(_, stack, client): &(&str, Stack, &Client)| {
-                [Way::Up, Way::Down].map(|way| measure::bulk(&self.kit, *stack, client, way, bytes))
-            };
-            rounds.push(cases.iter().map(one).collect());
-        }
+        cases.extend(peers.map(|stack| case(stack.name(), stack, &self.tls)));
+        cases
+    }
+
+    /// Target 2: bulk.
+    fn bulk(&self, report: &mut Report) {
+        let bytes = self.options.bulk * 1_000_000;
+        let cases = self.bulk_cases();
+        let measured = |at: usize| {
+            let (_, stack, client) = &cases[at];
+            [Way::Up, Way::Down].map(|way| measure::bulk(&self.kit, *stack, client, way, bytes))
+        };
+        let rounds: Vec<Vec<[Bulk; 2]>> =
+            (0..self.options.rounds).map(|round| in_turn(cases.len(), round, measured)).collect();
         let mut table = vec![row([
             "One stream",
             "up, CPU ms/100 MB",
@@ -187,7 +212,7 @@ impl Bench {
             "its/ours",
         ])];
         let mut charts = [Vec::new(), Vec::new()];
-        for (at, (name, stack, _)) in cases.iter().enumerate() {
+        for (at, (name, stack, client)) in cases.iter().enumerate() {
             let mut cells = vec![name.to_string()];
             for way in [0, 1] {
                 let cpu = |at: usize| median(rounds.iter().map(|round| milliseconds(round[at][way].cpu)));
@@ -195,9 +220,12 @@ impl Bench {
                     rounds.iter().map(|round| milliseconds(round[at][way].cpu) - milliseconds(round[0][way].cpu)),
                 );
                 // Plaintext is measured against the bare server, TLS against TLS.
-                let ours = if *stack == Stack::Bare { 1 } else { 2 };
+                let ours = if client.tls.is_none() { 1 } else { 2 };
                 let ratio = median(rounds.iter().map(|round| round[at][way].rate / round[ours][way].rate));
-                let compared = *stack == Stack::Bare || stack.needs().is_some();
+                let compared = *stack == Stack::Relay
+                    || *stack == Stack::Bare
+                    || stack.needs().is_some()
+                    || stack.is_another_build();
                 cells.push(format!("{:.0}", cpu(at)));
                 cells.push(if at == 0 { String::new() } else { format!("{added:.0}") });
                 cells.push(format!("{:.0}", median(rounds.iter().map(|round| round[at][way].rate))));
@@ -217,19 +245,23 @@ impl Bench {
     /// Target 3: memory.
     fn idle(&self, report: &mut Report) {
         let count = self.options.idle;
-        let mut cases =
-            vec![("starttls-wrapper, plaintext", Stack::Respawn, &self.plain), (OURS_TLS, Stack::Respawn, &self.tls)];
+        let case = |name: &str, stack, client| (name.to_owned(), stack, client);
+        let mut cases = vec![
+            case("starttls-wrapper, plaintext", Stack::Respawn, &self.plain),
+            case(OURS_TLS, Stack::Respawn, &self.tls),
+        ];
         if self.kit.other.is_some() {
-            cases.push(("the other build, plaintext", Stack::Other, &self.plain));
-            cases.push((Stack::Other.name(), Stack::Other, &self.tls));
+            cases.push(case("the other build, plaintext", Stack::Other, &self.plain));
+            cases.push(case(Stack::Other.name(), Stack::Other, &self.tls));
         }
-        cases.extend(self.peers().map(|stack| (stack.name(), stack, &self.tls)));
+        cases.extend(self.build_cases());
+        cases.extend(self.peers().map(|stack| case(stack.name(), stack, &self.tls)));
         let mut table = vec![row(["One idle session", "PSS, KiB", "CPU of all in a second, ms"])];
         let mut chart = Vec::new();
         for (name, stack, client) in cases {
             let (memory, cpu) = measure::idle(&self.kit, stack, client, count);
-            table.push(vec![name.into(), format!("{memory:.0}"), ms(milliseconds(cpu))]);
-            chart.push((name.into(), memory));
+            table.push(vec![name.clone(), format!("{memory:.0}"), ms(milliseconds(cpu))]);
+            chart.push((name, memory));
         }
         report.heading("Memory");
         report.say(&format!("{count} sessions held behind MAIL, without the server's own processes.\n"));
@@ -277,6 +309,13 @@ impl Bench {
 
 fn provider(group: &'static dyn SupportedKxGroup) -> Arc<CryptoProvider> {
     Arc::new(CryptoProvider { kx_groups: vec![group], ..aws_lc_rs::default_provider() })
+}
+
+/// Each case once, another one first in each round, so that none has the same neighbour's heat or luck each time.
+fn in_turn<T>(cases: usize, round: usize, measured: impl Fn(usize) -> T) -> Vec<T> {
+    let mut all: Vec<(usize, T)> = (0..cases).map(|at| (at + round) % cases).map(|at| (at, measured(at))).collect();
+    all.sort_by_key(|(at, _)| *at);
+    all.into_iter().map(|(_, one)| one).collect()
 }
 
 fn row<const N: usize>(cells: [&str; N]) -> Vec<String> {

@@ -4,7 +4,7 @@ use crate::client::Client;
 use crate::measure::{self, Sessions};
 use crate::report::{Report, median, milliseconds, ms, quantile};
 use crate::stack::Stack;
-use crate::{Bench, OURS_TLS, row};
+use crate::{Bench, OURS_TLS, in_turn, row};
 
 /// One row of the table.
 struct Case<'a> {
@@ -23,11 +23,13 @@ impl Bench {
         let rounds = self.rounds(&cases);
         let place = |stack: Stack| cases.iter().position(|case| case.stack == stack).unwrap_or(0);
         let (plain, tls) = (1, place_of(&cases, OURS_TLS));
+        let stunnel = cases.iter().position(|case| case.stack == Stack::Stunnel);
         let mut table = vec![row([
             "One session",
             "CPU, ms",
             "added",
             "ours/its",
+            "of stunnel's",
             "p50, ms",
             "added",
             "p95, ms",
@@ -41,7 +43,8 @@ impl Bench {
             let more = median(rounds.iter().map(|round| added(round, at)));
             let ours = if case.client.tls.is_some() { tls } else { plain };
             let ratio = median(rounds.iter().map(|round| added(round, ours) / added(round, at)));
-            let compared = case.stack.needs().is_some() || matches!(case.stack, Stack::Other | Stack::Twin);
+            let compared = case.stack.needs().is_some() || case.stack.is_another_build();
+            let of = |other: usize| ms(median(rounds.iter().map(|round| added(round, at) / added(round, other))));
             let cpu = median(rounds.iter().map(|round| milliseconds(round[at].cpu)));
             let unless_floor = |text: String| if at == floor { String::new() } else { text };
             let quick = |at: usize| share(&rounds, at, 0.5, |one| &one.took);
@@ -51,6 +54,7 @@ impl Bench {
                 ms(cpu),
                 unless_floor(ms(more)),
                 if compared { ms(ratio) } else { String::new() },
+                stunnel.filter(|_| case.client.tls.is_some()).map_or_else(String::new, of),
                 ms(quick(at)),
                 unless_floor(ms(quick(at) - quick(floor))),
                 ms(share(&rounds, at, 0.95, |one| &one.took)),
@@ -67,20 +71,15 @@ impl Bench {
         report.chart("CPU that one session adds, ms", chart);
     }
 
-    /// Every round begins with another case, so that none has the same neighbour's heat or luck each time.
     fn rounds(&self, cases: &[Case<'_>]) -> Rounds {
         let mut rounds = Rounds::new();
         for round in 0..=self.options.rounds {
             // The first round warms up.
             let count = if round == 0 { 3 } else { self.options.sessions };
-            let mut order: Vec<usize> = (0..cases.len()).collect();
-            order.rotate_left(round % cases.len());
-            let mut measured = vec![Sessions::default(); cases.len()];
-            for at in order {
+            rounds.push(in_turn(cases.len(), round, |at| {
                 let Case { stack, client, .. } = &cases[at];
-                measured[at] = measure::sessions(&self.kit, *stack, client, count, self.options.concurrency);
-            }
-            rounds.push(measured);
+                measure::sessions(&self.kit, *stack, client, count, self.options.concurrency)
+            }));
         }
         rounds.remove(0);
         rounds
@@ -105,6 +104,7 @@ impl Bench {
             cases.push(named("the other build, plaintext", Stack::Other, &self.plain));
             cases.push(case(Stack::Other, &self.tls));
         }
+        cases.extend(self.build_cases().map(|(name, stack, client)| Case { name, stack, client }));
         cases.extend(self.peers().map(|stack| case(stack, &self.tls)));
         cases
     }

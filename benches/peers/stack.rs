@@ -28,6 +28,14 @@ pub enum Stack {
     Backend,
     /// Another build of this program, as [`Stack::Respawn`].
     Other,
+    /// This program with graviola, where it was built.
+    Graviola,
+    /// This program with musl, where it was built.
+    Musl,
+    /// This program with both, where it was built.
+    GraviolaMusl,
+    /// `relay.c`: what any relay costs, without TLS.
+    Relay,
     /// This program under callgrind.
     Counted,
     /// `protocol = smtp`.
@@ -53,6 +61,10 @@ pub struct Kit {
     pub twin: PathBuf,
     /// Another build of this program (`--against`), copied too.
     pub other: Option<PathBuf>,
+    /// Those of [`BUILDS`] that are there, copied too.
+    pub builds: Vec<(Stack, PathBuf)>,
+    /// `relay.c`, compiled, where there is a C compiler.
+    pub relay: Option<PathBuf>,
     /// The TLS server that [`Stack::Backend`] uses.
     pub backend: SocketAddr,
 }
@@ -77,6 +89,10 @@ impl Stack {
             Self::Implicit => "starttls-wrapper --implicit",
             Self::Backend => "starttls-wrapper host port",
             Self::Other => "the other build --respawn",
+            Self::Graviola => "with graviola --respawn",
+            Self::Musl => "with musl --respawn",
+            Self::GraviolaMusl => "with graviola and musl --respawn",
+            Self::Relay => "the smallest relay, plaintext",
             Self::Counted => "starttls-wrapper under callgrind",
             Self::Stunnel => "stunnel protocol=smtp",
             Self::Tlswrapper => "tlswrapper + tlswrapper-smtp",
@@ -90,6 +106,11 @@ impl Stack {
             Self::Tlswrapper => Some("tlswrapper"),
             _ => None,
         }
+    }
+
+    /// Whether it is this program, and not the copy under test.
+    pub fn is_another_build(self) -> bool {
+        matches!(self, Self::Twin | Self::Other | Self::Graviola | Self::Musl | Self::GraviolaMusl)
     }
 
     /// The bare server that it adds to.
@@ -120,6 +141,8 @@ impl Stack {
             Self::Twin => command.arg(&kit.twin).arg("--respawn"),
             Self::Implicit => command.arg(&kit.wrapper).arg("--implicit"),
             Self::Other => command.args(&kit.other).arg("--respawn"),
+            Self::Graviola | Self::Musl | Self::GraviolaMusl => command.args(kit.build(self)).arg("--respawn"),
+            Self::Relay => command.args(&kit.relay),
             Self::Counted => {
                 command.args(["prlimit", DESCRIPTORS, "valgrind"]).args(callgrind(kit));
                 command.arg(&kit.wrapper).args(["--respawn", "-v", "0"])
@@ -181,7 +204,8 @@ impl Kit {
         for copy in [&wrapper, &twin] {
             fs::copy(WRAPPER, copy).expect("the program under test");
         }
-        let kit = Self {
+        let relay = compile_c(&source.join("relay.c"), directory.join("relay"));
+        let mut kit = Self {
             directory,
             server,
             dynamic_server,
@@ -189,10 +213,25 @@ impl Kit {
             wrapper,
             twin,
             other: None,
+            builds: Vec::new(),
+            relay,
             backend: ([127, 0, 0, 1], 0).into(),
         };
         kit.make_certificate();
+        kit.builds = BUILDS.iter().filter_map(|(stack, place)| Some((*stack, kit.copy_build(place)?))).collect();
         kit
+    }
+
+    /// A copy of a build besides the one under test.
+    fn copy_build(&self, place: &str) -> Option<PathBuf> {
+        let target = Path::new(WRAPPER).ancestors().nth(3)?;
+        let built = target.join(place.replace("ARCH", std::env::consts::ARCH)).join("release/starttls-wrapper");
+        let copy = self.path(&place.replace('/', "-"));
+        fs::copy(built, &copy).ok().map(|_| copy)
+    }
+
+    fn build(&self, wanted: Stack) -> Option<&Path> {
+        self.builds.iter().find(|(stack, _)| *stack == wanted).map(|(_, path)| path.as_path())
     }
 
     /// Another build is measured beside this one.
@@ -231,6 +270,12 @@ fn compile(source: &Path, target: &Path, options: &[&str]) {
         .args([source, Path::new("-o"), target])
         .status();
     assert!(made.is_ok_and(|status| status.success()), "{} does not compile", source.display());
+}
+
+/// Without a C compiler there is none.
+fn compile_c(source: &Path, target: PathBuf) -> Option<PathBuf> {
+    let made = Command::new("cc").args(["-O2", "-static", "-o"]).args([&target, source]).status();
+    made.is_ok_and(|status| status.success()).then_some(target)
 }
 
 fn start_stunnel(kit: &Kit, before: Duration) -> Running {
@@ -277,6 +322,13 @@ pub fn listens(address: SocketAddr) -> bool {
 pub fn is_installed(program: &str) -> bool {
     std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default()).any(|path| path.join(program).is_file())
 }
+
+/// Other builds of this program, and where cargo leaves them if told as README.md says.
+const BUILDS: [(Stack, &str); 3] = [
+    (Stack::Graviola, "graviola/ARCH-unknown-linux-gnu"),
+    (Stack::Musl, "ARCH-unknown-linux-musl"),
+    (Stack::GraviolaMusl, "graviola/ARCH-unknown-linux-musl"),
+];
 
 /// The program under test.
 const WRAPPER: &str = env!("CARGO_BIN_EXE_starttls-wrapper");
