@@ -16,6 +16,7 @@ use crate::raw;
 use crate::relay::{Relay, Report};
 use crate::sandbox;
 use crate::side::Side;
+use crate::tls;
 use crate::ucspi;
 use crate::window::{self, Half, Window};
 
@@ -28,7 +29,9 @@ pub fn run(protocols: &'static [Protocol]) -> ! {
         Invocation::Help => message::print(HELP),
         Invocation::Version => message::print(&cli::version(NAME, protocols)),
         Invocation::Run(config) => serve(&config, &mut log),
-        Invocation::Check(config, arguments) => check::check(&config, &arguments, &log),
+        Invocation::Check(config, arguments) => {
+            tls::check_processor().and_then(|()| check::check(&config, &arguments, &log))
+        }
     });
     // Nothing is left to be done: descriptors are closed, messages are out.
     raw::exit(outcome.unwrap_or_else(|why| {
@@ -71,8 +74,8 @@ pub fn serve(config: &Config, log: &mut Log) -> Result<u8, Error> {
 
 /// What will be offered: nothing that could not be kept.
 fn offer(config: &Config, log: &Log) -> Result<Offer, Error> {
-    let ready = if config.ucspi.is_some() { Ok(()) } else { config.names.check() };
-    match ready {
+    let identity = || if config.ucspi.is_some() { Ok(()) } else { config.names.check() };
+    match tls::check_processor().and_then(|()| identity()) {
         Ok(()) if config.advertise => Ok(Offer::Add),
         Ok(()) => Ok(Offer::Leave),
         Err(why) if config.require_tls || config.implicit || matches!(config.inside, Inside::Itself) => Err(why),

@@ -4,7 +4,6 @@
 
 use std::sync::Arc;
 
-use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::{KeyLog, ProtocolVersion, RootCertStore, SupportedProtocolVersion};
 
 mod backend;
@@ -14,6 +13,7 @@ mod guest;
 mod identity;
 mod leg;
 pub mod pin;
+mod provider;
 mod reason;
 mod remote;
 mod shown;
@@ -26,6 +26,8 @@ pub use guest::{ClientAuth, MAX_AUTHORITY_NAMES};
 pub use identity::{Identity, MAX_CHAIN, Misfit, may_be_signed};
 pub use leg::{Heard, Leg, is_no_tls};
 pub use pin::Pin;
+pub use provider::{LIBRARY, check_processor, groups};
+use provider::{hybrid_provider, provider, sha256};
 pub use reason::{about_certificate, alert};
 pub use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 pub use shown::Shown;
@@ -50,25 +52,6 @@ impl Lowest {
     }
 }
 
-/// What TLS is done with. rustls does not tell its version; Cargo.lock does.
-pub const LIBRARY: &str = "rustls with aws-lc-rs";
-
-/// The groups of a key exchange, in the order they are offered.
-pub fn groups() -> Vec<String> {
-    provider().kx_groups.iter().map(|group| format!("{:?}", group.name())).collect()
-}
-
-/// The provider, with X25519MLKEM768 first among its groups.
-fn provider() -> Arc<CryptoProvider> {
-    Arc::new(aws_lc_rs::default_provider())
-}
-
-/// The same with the groups alone that a quantum computer does not undo.
-fn hybrid_provider() -> Arc<CryptoProvider> {
-    use aws_lc_rs::kx_group::{SECP256R1MLKEM768, X25519MLKEM768};
-    Arc::new(CryptoProvider { kx_groups: vec![X25519MLKEM768, SECP256R1MLKEM768], ..aws_lc_rs::default_provider() })
-}
-
 /// Whether this is one certificate, with a key in it.
 pub fn is_certificate(der: &[u8]) -> bool {
     x509::PublicKey::of(der).is_some()
@@ -84,12 +67,6 @@ fn roots(anchors: Vec<Vec<u8>>) -> RootCertStore {
     let mut roots = RootCertStore::empty();
     roots.add_parsable_certificates(anchors.into_iter().map(CertificateDer::from));
     roots
-}
-
-fn sha256(bytes: &[u8]) -> [u8; 32] {
-    let digest =
-        aws_lc_rs::cipher_suite::TLS13_AES_128_GCM_SHA256.tls13().map(|suite| suite.common.hash_provider.hash(bytes));
-    digest.and_then(|digest| digest.as_ref().try_into().ok()).unwrap_or_default()
 }
 
 /// Opens the file that SSLKEYLOGFILE names, while this process may still open any.

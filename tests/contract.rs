@@ -8,7 +8,7 @@ use std::process::{Command, Output, Stdio};
 
 use starttls_protocols::PROTOCOLS;
 use support::certificates::Site;
-use support::program::sentence;
+use support::program::{LIBRARY, sentence};
 use support::wrapper::{WRAPPER, Wrapper};
 
 fn run(arguments: &[&str], environment: &[(&str, &str)]) -> Output {
@@ -107,7 +107,7 @@ fn version_names_the_program_its_tls_and_every_protocol() {
     let said = String::from_utf8(run(&["--version"], &[]).stdout).unwrap();
     let [program, tls, protocols] = said.lines().collect::<Vec<_>>()[..] else { panic!("{said}") };
     assert_eq!(program, concat!("starttls-wrapper ", env!("CARGO_PKG_VERSION")));
-    assert!(tls.starts_with("TLS: rustls with aws-lc-rs; X25519MLKEM768 X25519 "), "{tls}");
+    assert!(tls.starts_with(&format!("TLS: {LIBRARY}; X25519MLKEM768 X25519 ")), "{tls}");
     let names: Vec<&str> = protocols.strip_prefix("protocols: ").unwrap().split(' ').collect();
     assert_eq!(names, PROTOCOLS.iter().map(|protocol| protocol.name).collect::<Vec<_>>());
     for name in names {

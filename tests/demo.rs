@@ -33,11 +33,18 @@ fn the_demonstration_goes_on_listening_until_its_input_ends() {
     assert!(said.contains("swaks --tls --server 127.0.0.1:"), "{said}");
 }
 
+/// What cargo is told so that it builds with the TLS library that the program has.
+fn provider() -> &'static [&'static str] {
+    if cfg!(feature = "graviola") { &["--no-default-features", "--features", "graviola"] } else { &[] }
+}
+
 /// With no input. `cargo test --test demo` alone does not build it.
 fn demo(args: &[&str]) -> Output {
     let profile = if cfg!(debug_assertions) { "dev" } else { "release" };
-    let built =
-        Command::new(env!("CARGO")).args(["build", "--quiet", "--example", "demo", "--profile", profile]).status();
+    let built = Command::new(env!("CARGO"))
+        .args(["build", "--quiet", "--example", "demo", "--profile", profile])
+        .args(provider())
+        .status();
     assert!(built.expect("cargo runs").success());
     let mut program = PathBuf::from(env!("CARGO_BIN_EXE_starttls-wrapper"));
     program.set_file_name("examples");

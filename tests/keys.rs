@@ -7,7 +7,10 @@ mod support;
 use std::fs;
 use std::path::Path;
 
-use rcgen::{PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384, PKCS_ED25519, PKCS_RSA_SHA256, SignatureAlgorithm};
+use rcgen::{
+    PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384, PKCS_ECDSA_P521_SHA512, PKCS_ED25519, PKCS_RSA_SHA256,
+    SignatureAlgorithm,
+};
 use support::certificates::Site;
 use support::proc;
 use support::tls::{Client, TLS12, TLS13};
@@ -43,6 +46,20 @@ fn p_256_in_pkcs8_sec1_and_der() {
 #[test]
 fn p_384() {
     serves_all_forms(&PKCS_ECDSA_P384_SHA384, &[]);
+}
+
+#[test]
+fn p_521_where_the_library_takes_it() {
+    let site = Site::with_key(&PKCS_ECDSA_P521_SHA512);
+    for key in [site.key(), site.key_by_openssl(&["ec"])] {
+        if cfg!(feature = "graviola") {
+            let kind = "an EC key on P-521 (a build with aws-lc takes it)";
+            let why = format!("use key {}: line 1: {kind} is not supported: take a key of P-256", key.display());
+            is_not_available(&site, &key, &why);
+        } else {
+            serves(&site, &key, &site.cert());
+        }
+    }
 }
 
 #[test]

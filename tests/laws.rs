@@ -197,7 +197,7 @@ fn law_9_the_key_never_exists_in_the_process_that_reads_the_network() {
     for form in [&["ec"][..], &["ec", "-outform", "DER"], &["pkey", "-outform", "DER"]] {
         the_key_is_with_the_keeper_alone(&site, &site.key_by_openssl(form));
     }
-    let ed25519 = Site::with_key(&rcgen::PKCS_ED25519);
+    let ed25519 = Site::with_key_of_openssl(&["genpkey", "-algorithm", "ed25519"]);
     the_key_is_with_the_keeper_alone(&ed25519, &ed25519.key());
 }
 

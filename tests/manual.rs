@@ -83,6 +83,9 @@ const NO_MESSAGES: &[&str] = &[
     " (os error",
     // A reason that no message shows.
     "by the UCSPI-TLS server",
+    // of compile_error!
+    "TLS is done with nothing: leave the default features, or add `--features graviola`",
+    "TLS is done with one library, not two: add `--no-default-features` to `--features graviola`",
     // of debug_assert!
     "both addresses are of one family, and the names are short",
     "there is nothing in it that could be wrong",

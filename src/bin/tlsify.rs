@@ -19,6 +19,7 @@ use starttls_wrapper::raw;
 use starttls_wrapper::relay::{Control, Relay, Report};
 use starttls_wrapper::sandbox;
 use starttls_wrapper::side::Side;
+use starttls_wrapper::tls;
 use starttls_wrapper::window::{self, Half, Window};
 
 fn main() -> ! {
@@ -29,7 +30,9 @@ fn main() -> ! {
         Invocation::Help => message::print(HELP),
         Invocation::Version => message::print(&cli::version(NAME, PROTOCOLS)),
         Invocation::Run(config) => run(*config, &mut log),
-        Invocation::Check(config, arguments) => check::check_call(&config, &arguments, &log),
+        Invocation::Check(config, arguments) => {
+            tls::check_processor().and_then(|()| check::check_call(&config, &arguments, &log))
+        }
     });
     // Nothing is left to be done: descriptors are closed, messages are out.
     raw::exit(outcome.unwrap_or_else(|why| {
@@ -40,6 +43,7 @@ fn main() -> ! {
 
 fn run(mut config: Config, log: &mut Log) -> Result<u8, Error> {
     log.verbosity = config.verbosity;
+    tls::check_processor()?;
     if config.prog.is_empty() && stdin().is_terminal() {
         // After the server's last word there is nobody left to type to.
         config.limits.half_closed = Duration::ZERO;

@@ -4,7 +4,7 @@ use super::anchors::sealed;
 use super::{Keeper, refused};
 use crate::config::Inside;
 use crate::message::Error;
-use crate::tls::Identity;
+use crate::tls::{self, Identity};
 use crate::window::{Chain, Peer};
 
 impl Keeper<'_> {
@@ -14,6 +14,7 @@ impl Keeper<'_> {
             client.set_nodelay_and_keepalive();
             client.prepare()?;
         }
+        tls::check_processor()?;
         self.config.names.check()?;
         self.identity = self.config.names.default_files().map(|files| files.load(self.log)).transpose()?;
         if let Some(authorities) = &self.config.authorities {

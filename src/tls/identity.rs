@@ -6,7 +6,9 @@ use rustls::SignatureScheme;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::SigningKey;
 
+use super::provider::LEFT_ON_THE_STACK;
 use super::x509::{self, PublicKey};
+use crate::memory::with_stack_wiped;
 use crate::window::Peer;
 
 /// The keys of one server name, or of the client this program is to a backend, each with the chain that vouches for
@@ -45,7 +47,7 @@ impl Identity {
     /// # Errors
     /// What is wrong with them.
     pub fn new(chain: &[CertificateDer<'static>], keys: &[PrivateKeyDer<'static>]) -> Result<Self, Misfit> {
-        let keys = load(keys)?;
+        let keys = with_stack_wiped::<LEFT_ON_THE_STACK, _>(|| load(keys))?;
         let mut pairs: Vec<Pair> = Vec::new();
         for (place, certificate) in chain.iter().enumerate() {
             let is_new = |key: &&Key| !pairs.iter().any(|pair| Arc::ptr_eq(&pair.key, &key.key));
@@ -100,7 +102,8 @@ impl Identity {
         if !may_be_signed(peer, message) {
             return None;
         }
-        self.pairs.first()?.key.choose_scheme(&[scheme.into()])?.sign(message).ok()
+        let signer = self.pairs.first()?.key.choose_scheme(&[scheme.into()])?;
+        with_stack_wiped::<LEFT_ON_THE_STACK, _>(|| signer.sign(message)).ok()
     }
 }
 

@@ -45,7 +45,7 @@ pub(super) fn verify_tls13(
     verify_tls13_signature_with_raw_key(message, &info, signed, algorithms)
 }
 
-/// The key, if signatures of its kind can be verified: aws-lc says of a key that is too short that the signature is wrong.
+/// The key, if signatures of its kind can be verified: the library says of a key that is too short that the signature is wrong.
 fn key_of<'a>(certificate: &'a CertificateDer<'_>) -> Result<PublicKey<'a>, Error> {
     let key = PublicKey::of(certificate).ok_or(CertificateError::BadEncoding)?;
     match key.rsa_length() {

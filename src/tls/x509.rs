@@ -137,7 +137,7 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// The lengths of RSA keys that aws-lc-rs signs with and verifies, in bits.
+/// The lengths of RSA keys that aws-lc and graviola sign with and verify, in bits.
 pub(super) const RSA_LENGTHS: RangeInclusive<u32> = 2048..=8192;
 
 /// How a point begins, with both coordinates or with one of an even other.

@@ -188,7 +188,7 @@ pub(crate) const ROWS: &[Row] = &[
         client: concat!(
             "starttls-wrapper ",
             env!("CARGO_PKG_VERSION"),
-            "; TLS: rustls with aws-lc-rs; X25519MLKEM768 X25519 secp256r1 secp384r1",
+            "; TLS: {library}; X25519MLKEM768 X25519 secp256r1 secp384r1",
             "; protocols: smtp lmtp pop3 imap nntp sieve ldap postgres; end"
         ),
         server: "",

@@ -10,7 +10,7 @@ use super::support::backend::{Backend, header};
 use super::support::certificates::{Flaw, Site};
 use super::support::peer::Peer;
 use super::support::proc;
-use super::support::program::program;
+use super::support::program::{LIBRARY, program};
 use super::support::tls::{self, Client, TLS12, TLS13};
 use super::support::wrapper::{Prog, Session, WRAPPER, Wrapper};
 
@@ -91,8 +91,9 @@ impl Place {
     }
 
     /// What a row calls by a name in braces.
-    fn names(&self) -> [(&'static str, String); 5] {
+    fn names(&self) -> [(&'static str, String); 6] {
         [
+            ("{library}", LIBRARY.to_owned()),
             ("{dir}", self.site.dir.path().display().to_string()),
             ("{other}", self.other.dir.path().display().to_string()),
             ("{backend}", self.backend.port().to_string()),

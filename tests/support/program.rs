@@ -41,7 +41,16 @@ const PACKAGES: &[(&str, &str)] = &[
     ("swaks", "swaks"),
     ("tcprules", "ucspi-tcp"),
     ("tcpserver", "ucspi-tcp"),
+    ("valgrind", "valgrind"),
 ];
+
+/// What cargo is told so that it builds with the same TLS library as it built the program that is tested.
+pub(crate) const PROVIDER: &[&str] =
+    if cfg!(feature = "graviola") { &["--no-default-features", "--features", "graviola"] } else { &[] };
+
+/// As `--version` names that library.
+pub(crate) const LIBRARY: &str =
+    if cfg!(feature = "graviola") { "rustls with graviola" } else { "rustls with aws-lc-rs" };
 
 /// A foreign program, where Debian puts it: what stands earlier in PATH may be another version, or a slow wrapper.
 pub(crate) fn program(name: &str) -> Command {

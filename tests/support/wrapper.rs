@@ -38,7 +38,8 @@ pub(crate) fn from_here(path: &str) -> &str {
 
 /// A program of examples/, which cargo builds for all tests, but not for one.
 pub(crate) fn example(name: &str) -> String {
-    built(&["--example", name]).join("examples").join(name).to_string_lossy().into_owned()
+    let example: Vec<&str> = ["--example", name].into_iter().chain(super::program::PROVIDER.iter().copied()).collect();
+    built(&example).join("examples").join(name).to_string_lossy().into_owned()
 }
 
 /// The directory of what cargo has built.

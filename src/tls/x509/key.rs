@@ -5,6 +5,7 @@ use x509_cert::der::asn1::{AnyRef, ObjectIdentifier, UintRef};
 use x509_cert::der::{Decode, Reader, Result, SliceReader, Tag, TagNumber, Tagged};
 
 use super::{RSA_ENCRYPTION, RSA_LENGTHS, length_of};
+use crate::tls::provider::TAKES_P_521;
 
 /// In a few words: `an RSA key of 1024 bits`. `None` if it is of a kind that can be used, or cannot be told: it is damaged.
 pub(in crate::tls) fn unsupported_kind(key: &PrivateKeyDer<'_>) -> Option<String> {
@@ -88,6 +89,9 @@ fn of_curve(parameters: Option<AnyRef<'_>>) -> Result<Option<String>> {
     let oid: ObjectIdentifier = parameters.try_into()?;
     let name = CURVES.iter().find(|(known, _)| *known == oid).map(|(_, name)| *name);
     let other = || format!("an EC key on {}", name.map_or_else(|| format!("the curve {oid}"), str::to_owned));
+    if oid == P_521 && !TAKES_P_521 {
+        return Ok(Some("an EC key on P-521 (a build with aws-lc takes it)".into()));
+    }
     Ok((!USED_CURVES.contains(&oid)).then(other))
 }
 
@@ -111,12 +115,11 @@ const EC: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");
 
 const ED25519: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.101.112");
 
+const P_521: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.132.0.35");
+
 /// P-256, P-384 and P-521.
-const USED_CURVES: [ObjectIdentifier; 3] = [
-    ObjectIdentifier::new_unwrap("1.2.840.10045.3.1.7"),
-    ObjectIdentifier::new_unwrap("1.3.132.0.34"),
-    ObjectIdentifier::new_unwrap("1.3.132.0.35"),
-];
+const USED_CURVES: [ObjectIdentifier; 3] =
+    [ObjectIdentifier::new_unwrap("1.2.840.10045.3.1.7"), ObjectIdentifier::new_unwrap("1.3.132.0.34"), P_521];
 
 const KINDS: &[(ObjectIdentifier, &str)] = &[
     (ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.10"), "an RSA-PSS key"),
