@@ -36,6 +36,8 @@ pub struct Answer {
     pub bytes: Vec<u8>,
     /// The descriptors that came with it.
     pub fds: Vec<OwnedFd>,
+    /// There was no room for all of them. The packet comes all the same.
+    lacks_descriptors: bool,
 }
 
 /// One end of the window.
@@ -98,6 +100,9 @@ impl Window {
             match *packet.bytes {
                 [] => return Err(keeper_gone()),
                 [ENDED, which] => self.hears_of_an_end(which),
+                _ if packet.lacks_descriptors => {
+                    return Err(Error::System("take a descriptor from the window".into(), Errno::MFILE.into()));
+                }
                 [verdict, ..] => {
                     packet.bytes.remove(0);
                     return Ok((verdict == GRANTED).then_some(packet));
@@ -219,17 +224,14 @@ impl Window {
         let mut iov = [IoSliceMut::new(&mut bytes)];
         let received = recvmsg(&self.socket, &mut iov, &mut control, RecvFlags::CMSG_CLOEXEC)
             .map_err(Error::system("read from the window"))?;
-        // The packet comes, and a descriptor for which there is no room does not.
-        if received.flags.contains(ReturnFlags::CTRUNC) {
-            return Err(Error::System("take a descriptor from the window".into(), Errno::MFILE.into()));
-        }
         let mut fds = Vec::new();
         for message in control.drain() {
             if let RecvAncillaryMessage::ScmRights(rights) = message {
                 fds.extend(rights);
             }
         }
-        Ok((length > 0).then_some(Answer { bytes, fds }))
+        let lacks_descriptors = received.flags.contains(ReturnFlags::CTRUNC);
+        Ok((length > 0).then_some(Answer { bytes, fds, lacks_descriptors }))
     }
 }
 
