@@ -14,7 +14,7 @@ use std::process::{Command, ExitCode};
 
 use seccompiler::{SeccompAction, SeccompFilter, apply_filter};
 use starttls_wrapper::message::Log;
-use starttls_wrapper::sandbox::{Demand, Walls};
+use starttls_wrapper::sandbox::{Sandbox, SandboxMode};
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -26,8 +26,8 @@ fn main() -> ExitCode {
     let outcome = outcome.and_then(|_journal| match words[..] {
         ["free", what] => attempt(what),
         ["confined", what] => {
-            let walls = Walls { ids: None, demand: Demand::Try };
-            walls.confine_session(&Log::new("walls")).map_err(io::Error::other).and_then(|()| attempt(what))
+            let sandbox = Sandbox { ids: None, mode: SandboxMode::Try };
+            sandbox.confine_session(&Log::new("walls")).map_err(io::Error::other).and_then(|()| attempt(what))
         }
         ["as", user, program, ref arguments @ ..] => run_as(user, program, arguments),
         ["without", wall, program, ref arguments @ ..] => without(wall, program, arguments),

@@ -143,7 +143,7 @@ impl Session {
         snooper.greet(name, &mut greeting);
         self.phase = if snooper.greets_again() { Phase::Greeting } else { Phase::Command };
         self.note(Speaker::Wrapper, &greeting, true);
-        self.tell_client(greeting);
+        self.send_to_client(greeting);
     }
 
     /// How many bytes of the client may come now; zero leaves them in the kernel. While the server is awaited a unit of
@@ -205,7 +205,7 @@ impl Session {
             (_, Phase::Over) => {}
             _ => {
                 let last_words = self.owed_to_client();
-                self.tell_client(last_words);
+                self.send_to_client(last_words);
                 self.close(Outcome::ServerClosed);
             }
         }
@@ -296,10 +296,10 @@ impl Session {
             snooper.say(sentence, &mut out);
         }
         self.note(Speaker::Wrapper, &out, true);
-        self.tell_client(out);
+        self.send_to_client(out);
     }
 
-    fn tell_client(&mut self, bytes: Vec<u8>) {
+    fn send_to_client(&mut self, bytes: Vec<u8>) {
         if !bytes.is_empty() {
             self.orders.push_back(Order::ToClient(bytes));
         }

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, socket_with};
 
-use crate::message::{Error, Reason};
+use crate::message::{Error, SystemReason};
 use crate::signals::Signals;
 
 mod lookup;
@@ -110,35 +110,35 @@ impl Address {
         &self,
         timeout: Duration,
         signals: &Signals,
-        give_up: impl FnOnce() -> Result<(), Error>,
+        drop_rights: impl FnOnce() -> Result<(), Error>,
     ) -> Result<Option<OwnedFd>, Error> {
         let until = Instant::now() + timeout;
         let connected = match self {
-            Self::Tcp(host, port) => connect_tcp(host, *port, until, signals, give_up),
-            Self::Unix(path) => connect_unix(path.as_os_str()).map_err(NoWay::Because),
+            Self::Tcp(host, port) => connect_tcp(host, *port, until, signals, drop_rights),
+            Self::Unix(path) => connect_unix(path.as_os_str()).map_err(ConnectFailure::Failed),
         };
         match connected {
             Ok(connection) => Ok(Some(connection)),
-            Err(NoWay::Terminated) => Ok(None),
-            Err(NoWay::Because(why)) if Instant::now() >= until => {
-                Err(Error::Timeout(format!("unable to connect to {self}: {}", Reason(&why))))
+            Err(ConnectFailure::Terminated) => Ok(None),
+            Err(ConnectFailure::Failed(why)) if Instant::now() >= until => {
+                Err(Error::Timeout(format!("unable to connect to {self}: {}", SystemReason(&why))))
             }
-            Err(NoWay::Because(why)) => Err(Error::System(format!("connect to {self}"), why)),
+            Err(ConnectFailure::Failed(why)) => Err(Error::System(format!("connect to {self}"), why)),
         }
     }
 }
 
 /// Why there is no connection.
-enum NoWay {
+enum ConnectFailure {
     /// This process was told to end.
     Terminated,
     /// Something else is the matter.
-    Because(io::Error),
+    Failed(io::Error),
 }
 
-impl<E: Into<io::Error>> From<E> for NoWay {
+impl<E: Into<io::Error>> From<E> for ConnectFailure {
     fn from(why: E) -> Self {
-        Self::Because(why.into())
+        Self::Failed(why.into())
     }
 }
 
@@ -163,11 +163,11 @@ fn connect_tcp(
     port: u16,
     until: Instant,
     signals: &Signals,
-    give_up: impl FnOnce() -> Result<(), Error>,
-) -> Result<OwnedFd, NoWay> {
+    drop_rights: impl FnOnce() -> Result<(), Error>,
+) -> Result<OwnedFd, ConnectFailure> {
     let addresses = match host.parse() {
         Ok(ip) => vec![SocketAddr::new(ip, port)],
-        Err(_) => lookup::look_up(host, port, until, signals, give_up)?,
+        Err(_) => lookup::look_up(host, port, until, signals, drop_rights)?,
     };
     race::connect(&addresses, until, signals)
 }

@@ -11,7 +11,7 @@ use std::time::SystemTime;
 use crate::config::{Config, Inside};
 use crate::keys::{self, Files};
 use crate::message::{Error, Log};
-use crate::sandbox::{Demand, Walls};
+use crate::sandbox::{Sandbox, SandboxMode};
 use crate::tls::{CertificateDer, DistinguishedNames, Validity};
 
 mod call;
@@ -20,7 +20,7 @@ mod visitor;
 
 pub use call::check_call;
 use trial::try_session;
-use visitor::goes_in;
+use visitor::enters_tls;
 
 /// Checks everything and says so on standard output; a session is tried with these arguments. Returns the exit status:
 /// zero, or that of the first failure.
@@ -28,9 +28,9 @@ use visitor::goes_in;
 /// # Errors
 /// None of what is checked; only that standard output cannot be written to.
 pub fn check(config: &Config, arguments: &[OsString], log: &Log) -> Result<u8, Error> {
-    let mut list = List::default();
-    list.tell("options and environment", Ok::<_, Error>(None))?;
-    list.tell("key and certificate", config.names.check().map(|()| None))?;
+    let mut list = Checklist::default();
+    list.report("options and environment", Ok::<_, Error>(None))?;
+    list.report("key and certificate", config.names.check().map(|()| None))?;
     for (name, files) in config.names.all() {
         let what = match &files {
             Ok(Files { key, chain }) => {
@@ -38,36 +38,36 @@ pub fn check(config: &Config, arguments: &[OsString], log: &Log) -> Result<u8, E
             }
             Err(_) => name,
         };
-        list.tell(&what, files.and_then(|files| identity(&files, log)))?;
+        list.report(&what, files.and_then(|files| check_identity(&files, log)))?;
     }
     if let Some(authorities) = &config.authorities {
-        list.tell("trust anchors for clients", authorities.load().map(count))?;
+        list.report("trust anchors for clients", authorities.load().map(count))?;
     }
     if let Inside::Backend(backend) = &config.inside {
-        if let Some(own) = &backend.own {
-            list.tell("certificate for the backend", identity(own, log))?;
+        if let Some(own) = &backend.client_cert {
+            list.report("certificate for the backend", check_identity(own, log))?;
         }
         if backend.needs_chain() {
-            list.tell("trust anchors for the backend", keys::anchors(backend.anchors.as_deref()).map(count))?;
+            list.report("trust anchors for the backend", keys::anchors(backend.anchors.as_deref()).map(count))?;
         }
     }
-    if !config.implicit || goes_in(config) {
-        list.tell("a session that asks for TLS", try_session(config, arguments))?;
+    if !config.implicit || enters_tls(config) {
+        list.report("a session that asks for TLS", try_session(config, arguments))?;
     }
     // The last thing, as it cannot be undone.
-    let walls = Walls { demand: Demand::Require, ..config.walls };
-    list.tell("sandbox", walls.confine_session(log).map(|()| None))?;
+    let sandbox = Sandbox { mode: SandboxMode::Require, ..config.sandbox };
+    list.report("sandbox", sandbox.confine_session(log).map(|()| None))?;
     Ok(list.status)
 }
 
-/// The lines so far.
+/// What was printed so far.
 #[derive(Default)]
-struct List {
+struct Checklist {
     status: u8,
 }
 
-impl List {
-    fn tell(&mut self, what: &str, found: Result<Option<String>, Error>) -> Result<(), Error> {
+impl Checklist {
+    fn report(&mut self, what: &str, found: Result<Option<String>, Error>) -> Result<(), Error> {
         match found {
             Ok(None) => say(format_args!("ok: {what}")),
             Ok(Some(detail)) => say(format_args!("ok: {what}: {detail}")),
@@ -89,19 +89,19 @@ fn count(anchors: Vec<CertificateDer<'static>>) -> Option<String> {
 
 /// Reads keys and chains, and looks at what no handshake shows: the order of each chain, and its dates. Returns when the
 /// first of them ends.
-fn identity(files: &Files, log: &Log) -> Result<Option<String>, Error> {
+fn check_identity(files: &Files, log: &Log) -> Result<Option<String>, Error> {
     let identity = files.load(log)?;
     let mut ends = Vec::new();
     for chain in identity.chains() {
-        let end =
-            sound(chain).map_err(|why| Error::TlsConfig(format!("certificate {}: {why}", files.chain.display())))?;
+        let end = check_chain(chain)
+            .map_err(|why| Error::TlsConfig(format!("certificate {}: {why}", files.chain.display())))?;
         ends.extend(end);
     }
     Ok(ends.into_iter().min().map(|end| format!("until {end}")))
 }
 
 /// When this chain's first certificate ends; or what is wrong with the chain.
-fn sound(chain: &[CertificateDer<'_>]) -> Result<Option<String>, String> {
+fn check_chain(chain: &[CertificateDer<'_>]) -> Result<Option<String>, String> {
     let unreadable = || "it cannot be read".to_owned();
     let mut ends = Vec::new();
     for certificate in chain {

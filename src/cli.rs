@@ -9,7 +9,7 @@ use crate::address::Address;
 use crate::config::{Backend, BackendTls, Config, Inside, Proxy};
 use crate::keys::Files;
 use crate::message::Error;
-use crate::names::{Level, Names};
+use crate::names::{Names, SniLevel};
 use crate::proxy::Version;
 use crate::tls::ClientAuth;
 
@@ -74,7 +74,7 @@ struct Options {
     proxy_inside: bool,
     respawn: bool,
     ucspi_tls: bool,
-    level: Level,
+    level: SniLevel,
     /// Those that were given, as they were spelled.
     given: Vec<String>,
 }
@@ -102,15 +102,15 @@ impl Options {
             "--no-replay" => config.replay = false,
             "--no-advertise" => config.advertise = false,
             "-K" => config.tls.handshake_timeout = argument.milliseconds()?,
-            "--tls-min" => config.tls.lowest = argument.lowest()?,
-            "-k" => self.level = Level::from_number(argument.number()?),
+            "--tls-min" => config.tls.min_version = argument.min_version()?,
+            "-k" => self.level = SniLevel::from_number(argument.number()?),
             "-Y" => config.client_auth = ClientAuth::Asked,
             "-y" => config.client_auth = ClientAuth::Demanded,
             "-S" => config.tls.close_notify = true,
             "-s" => config.tls.close_notify = false,
             "-J" => config.tls.cut_is_error = true,
             "-j" => config.tls.cut_is_error = false,
-            "--sandbox" => config.walls.demand = argument.demand()?,
+            "--sandbox" => config.sandbox.mode = argument.sandbox_mode()?,
             "-Z" => config.keep_environment = true,
             "-z" => config.keep_environment = false,
             "-v" => config.verbosity = argument.number()?,
@@ -127,10 +127,10 @@ impl Options {
         self.config.proxy = self.proxy()?;
         let mut config = self.config;
         config.replay &= !config.require_tls;
-        config.walls.ids = environment::ids(env)?;
+        config.sandbox.ids = environment::ids(env)?;
         config.names = Names::new(self.level, env);
         config.authorities = environment::authorities(config.client_auth, env)?;
-        environment::tell_client(&mut config, env);
+        environment::read_client(&mut config, env);
         config.ucspi = if self.ucspi_tls { None } else { environment::ucspi(env)? };
         Ok(config)
     }
@@ -192,7 +192,7 @@ impl Options {
         if backend.names.is_empty() && backend.tls != BackendTls::None {
             return Err(Error::Usage(format!("{} has no name to verify: give --backend-name", backend.address)));
         }
-        backend.own = match (self.backend_cert.take(), self.backend_key.take()) {
+        backend.client_cert = match (self.backend_cert.take(), self.backend_key.take()) {
             (Some(chain), Some(key)) => Some(Files { key, chain }),
             (None, None) => None,
             _ => {

@@ -39,16 +39,16 @@ impl Client {
         let input = fcntl_dupfd_cloexec(stdin(), FIRST_FREE).map_err(duplicate)?;
         let duplicate = Error::system("duplicate descriptor 1");
         let output = fcntl_dupfd_cloexec(stdout(), FIRST_FREE).map_err(duplicate)?;
-        replace_standard()?;
+        replace_stdin_and_stdout()?;
         Ok(Self::over(input, output))
     }
 
-    /// A client that is run by this program: this program's end, and the other one as the descriptors that a UCSPI client
-    /// has. To be called before anything else is opened but what was inherited.
+    /// Two pipes to a prog that is run as a UCSPI client: this program's end, and prog's as descriptors 6 and 7. Call it
+    /// before this program opens anything else.
     ///
     /// # Errors
     /// [`Error::System`].
-    pub fn to_be_run() -> Result<(Self, Self), Error> {
+    pub fn pipes_for_prog() -> Result<(Self, Self), Error> {
         let pipe = || {
             let (input, output) = pipe_with(PipeFlags::CLOEXEC)?;
             // One of the pipe's own must not be where prog's shall be.
@@ -56,7 +56,7 @@ impl Client {
         };
         let ((prog_reads, write), (read, prog_writes)) =
             pipe().and_then(|first| Ok((first, pipe()?))).map_err(Error::system::<Errno>("make a pipe"))?;
-        let place = |fd, number| raw::place(fd, number).map_err(Error::system("hand a descriptor to prog"));
+        let place = |fd, number| raw::move_to(fd, number).map_err(Error::system("hand a descriptor to prog"));
         let prog = Self::over(place(&prog_reads, UCSPI_READ)?, place(&prog_writes, UCSPI_WRITE)?);
         Ok((Self::over(read, write), prog))
     }
@@ -115,15 +115,15 @@ pub fn ends(connection: impl AsFd) -> Option<Ends> {
 ///
 /// # Errors
 /// [`Error::System`].
-pub fn replace_standard() -> Result<(), Error> {
+pub fn replace_stdin_and_stdout() -> Result<(), Error> {
     let null = null()?;
     dup2_stdin(&null).and_then(|()| dup2_stdout(&null)).map_err(Error::system("replace descriptors 0 and 1"))
 }
 
-/// Keeps messages from the client, ours and those of prog and all that it starts: where descriptor 2 is the client, as
-/// inetd and xinetd have it, it becomes `/dev/null`. To be called before anything is said. A socket is taken for the
-/// client always; a pipe when there is a session, as it may be a person's pager before; a terminal never.
-pub fn spare_messages(kind: FileType) {
+/// Keeps messages from the client, ours and those of prog: where descriptor 2 is the client, as under inetd and xinetd, it
+/// becomes `/dev/null`. Call it before the first message, for a socket always; for a pipe only once there is a session, as
+/// `--help` may be read through a pager. A terminal stays.
+pub fn keep_stderr_from_client(kind: FileType) {
     let Ok(messages) = fstat(stderr()) else { return };
     let is_same = |fd| fstat(fd).is_ok_and(|fd| (fd.st_dev, fd.st_ino) == (messages.st_dev, messages.st_ino));
     if FileType::from_raw_mode(messages.st_mode) == kind && (is_same(stdin()) || is_same(stdout())) {

@@ -23,7 +23,7 @@ impl Command {
     }
 
     /// Sets a variable, or takes it away.
-    pub fn tell(&mut self, name: impl AsRef<OsStr>, value: Option<impl Into<OsString>>) {
+    pub fn set_variable(&mut self, name: impl AsRef<OsStr>, value: Option<impl Into<OsString>>) {
         let name = name.as_ref();
         self.variables.retain(|(known, _)| known != name);
         self.variables.extend(value.map(|value| (name.to_owned(), value.into())));
@@ -96,8 +96,8 @@ mod tests {
     fn a_variable_that_is_told_is_there_once_or_not_at_all() {
         let inherited = [("A", "1"), ("B", "2"), ("A", "3")].map(|(name, value)| (name.into(), value.into()));
         let mut command = Command::new(vec!["x".into()], inherited.into_iter());
-        command.tell("C", Some("4"));
-        command.tell("B", None::<&str>);
+        command.set_variable("C", Some("4"));
+        command.set_variable("B", None::<&str>);
         let variables = |command: &Command| {
             command
                 .variables
@@ -107,7 +107,7 @@ mod tests {
                 .join(" ")
         };
         assert_eq!(variables(&command), "A=1 A=3 C=4");
-        command.tell("A", Some("5"));
+        command.set_variable("A", Some("5"));
         assert_eq!(variables(&command), "C=4 A=5");
     }
 }

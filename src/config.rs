@@ -11,17 +11,17 @@ use starttls_protocols::{PROTOCOLS, Protocol};
 use crate::address::{Address, CONNECT_TIMEOUT};
 use crate::keys::{Authorities, Files};
 use crate::names::Names;
-use crate::proxy::{Said, Version};
-use crate::sandbox::Walls;
-use crate::tls::{ClientAuth, Lowest, Pin};
+use crate::proxy::{UcspiEnds, Version};
+use crate::sandbox::Sandbox;
+use crate::tls::{ClientAuth, MinVersion, Pin};
 
 mod limits;
 mod numbers;
 mod variables;
 
 pub use limits::{HALF_CLOSED, LAST_WORDS, Limits, WRITE_STALL};
-pub use numbers::Numbers;
-pub use variables::{DESCRIPTORS, is_own_variable, is_tls_fact, is_tls_variable};
+pub use numbers::DescriptorNumbers;
+pub use variables::{DESCRIPTOR_VARIABLES, is_own_variable, is_tls_fact, is_tls_variable};
 
 /// Everything an administrator decides.
 #[derive(Clone, Debug)]
@@ -32,7 +32,7 @@ pub struct Config {
     pub prog: Vec<OsString>,
     /// `--connect`: that server is here instead, and `prog` is empty.
     pub connect: Option<Address>,
-    /// Those the program has.
+    /// The protocols of this program.
     pub protocols: &'static [Protocol],
     /// `--protocol`; `None` is `auto`.
     pub protocol: Option<Protocol>,
@@ -46,8 +46,8 @@ pub struct Config {
     pub replay: bool,
     /// Not `--no-advertise`.
     pub advertise: bool,
-    /// What TLS is held to.
-    pub tls: Tls,
+    /// The options of TLS.
+    pub tls: TlsOptions,
     /// `-Z`: prog sees the wrapper's variables.
     pub keep_environment: bool,
     /// `-v`.
@@ -58,14 +58,14 @@ pub struct Config {
     pub client_auth: ClientAuth,
     /// CADIR or CAFILE, if `-Y` or `-y` is given.
     pub authorities: Option<Authorities>,
-    /// What surrounds session and keeper.
-    pub walls: Walls,
+    /// How session and keeper are confined (`--sandbox`, TLS_UID, TLS_GID).
+    pub sandbox: Sandbox,
     /// `PROTO`, with which the names of the client's variables begin.
     pub proto: String,
     /// `${PROTO}REMOTEIP` and `${PROTO}REMOTEPORT`.
     pub remote: Option<String>,
-    /// The same, and `${PROTO}LOCALIP` and `${PROTO}LOCALPORT`, as far as they are there.
-    pub said: Said,
+    /// Both ends of the client's connection, as far as the variables of `PROTO` tell them.
+    pub ucspi_ends: UcspiEnds,
     /// `--proxy-protocol`.
     pub proxy: Option<Proxy>,
     /// `--accept-proxy`.
@@ -73,8 +73,8 @@ pub struct Config {
     /// `--control`: where it is told what was negotiated, and how it ended.
     pub control: Option<RawFd>,
     /// SSLCTLFD, SSLREADFD and SSLWRITEFD: TLS with the client is a UCSPI-TLS server's affair.
-    pub ucspi: Option<Numbers>,
-    /// What no option says.
+    pub ucspi: Option<DescriptorNumbers>,
+    /// The limits for which there is no option.
     pub limits: Limits,
 }
 
@@ -103,16 +103,16 @@ impl Default for Config {
             tls_deadline: TLS_DEADLINE,
             replay: true,
             advertise: true,
-            tls: Tls::default(),
+            tls: TlsOptions::default(),
             keep_environment: false,
             verbosity: 1,
             names: Names::default(),
             client_auth: ClientAuth::None,
             authorities: None,
-            walls: Walls::default(),
+            sandbox: Sandbox::default(),
             proto: "TCP".into(),
             remote: None,
-            said: Said::default(),
+            ucspi_ends: UcspiEnds::default(),
             proxy: None,
             accept_proxy: false,
             control: None,
@@ -122,11 +122,11 @@ impl Default for Config {
     }
 }
 
-/// What TLS is held to, whoever the peer is.
+/// The options of TLS that hold for client and backend alike.
 #[derive(Clone, Copy, Debug)]
-pub struct Tls {
+pub struct TlsOptions {
     /// `--tls-min`.
-    pub lowest: Lowest,
+    pub min_version: MinVersion,
     /// `-K`.
     pub handshake_timeout: Duration,
     /// `-S`: the last word is close_notify.
@@ -135,10 +135,10 @@ pub struct Tls {
     pub cut_is_error: bool,
 }
 
-impl Default for Tls {
+impl Default for TlsOptions {
     fn default() -> Self {
         Self {
-            lowest: Lowest::default(),
+            min_version: MinVersion::default(),
             handshake_timeout: HANDSHAKE_TIMEOUT,
             close_notify: true,
             cut_is_error: false,
@@ -226,7 +226,7 @@ pub struct Backend {
     /// `--pin`.
     pub pins: Vec<Pin>,
     /// `--cert` and `--key`.
-    pub own: Option<Files>,
+    pub client_cert: Option<Files>,
     /// `--pq`: no key exchange but one that a quantum computer does not undo.
     pub hybrid: bool,
     /// The last word to it is close_notify.
@@ -234,7 +234,7 @@ pub struct Backend {
 }
 
 impl Default for Backend {
-    /// Nowhere yet.
+    /// A backend without an address yet.
     fn default() -> Self {
         Self {
             address: Address::default(),
@@ -245,7 +245,7 @@ impl Default for Backend {
             alpn: None,
             anchors: None,
             pins: Vec::new(),
-            own: None,
+            client_cert: None,
             hybrid: false,
             close_notify: true,
         }

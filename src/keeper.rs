@@ -19,12 +19,12 @@ use crate::window::{Ask, Peer, Window};
 
 mod allowance;
 mod anchors;
-mod caller;
 mod child;
+mod client_prog;
 mod ending;
 mod keys;
 mod prog;
-mod provide;
+mod ucspi_prog;
 
 use allowance::Allowance;
 use child::Child;
@@ -41,12 +41,12 @@ pub struct Keeper<'a> {
     kill_at: Option<Instant>,
     /// The chain and key that the client is shown (KEYFILE, CERTFILE).
     identity: Option<Identity>,
-    /// The chain and key that the backend is shown (`--backend-cert`, `--backend-key`).
-    own: Option<Identity>,
+    /// The chain and key that the backend is shown (`--backend-cert`, `--backend-key`), if it asks for a certificate.
+    backend_identity: Option<Identity>,
     /// The client's descriptors; nothing is read from them.
     client: Option<Client>,
     /// The trust anchors for the client's certificate (CAFILE, CADIR), sealed.
-    authorities: Option<OwnedFd>,
+    client_anchors: Option<OwnedFd>,
     prog: Option<Child>,
     /// The go-ahead is out.
     switched: bool,
@@ -74,9 +74,9 @@ impl<'a> Keeper<'a> {
             asked_to_end_by: None,
             kill_at: None,
             identity: None,
-            own: None,
+            backend_identity: None,
             client: None,
-            authorities: None,
+            client_anchors: None,
             prog: None,
             switched: false,
             has_reported_end: false,
@@ -128,14 +128,14 @@ impl<'a> Keeper<'a> {
             let answered = match ask {
                 Ask::Release => return self.release(session),
                 Ask::Spawn(variables) => self.spawn(variables),
-                Ask::Client(ends) => self.set_client_address(ends),
+                Ask::ClientAddress(ends) => self.set_client_address(ends),
                 Ask::Prepare => self.prepare(),
                 Ask::Connect => self.connect(None),
                 Ask::ConnectImplicit => self.connect_implicit(),
-                Ask::Anchors(Peer::Client) => self.authorities(),
-                Ask::Anchors(Peer::Backend) => self.anchors(),
+                Ask::Anchors(Peer::Client) => self.client_anchors(),
+                Ask::Anchors(Peer::Backend) => self.backend_anchors(),
                 Ask::Chain(name, schemes) => self.chain(name.as_deref(), &schemes),
-                Ask::OwnChain => self.own_chain(),
+                Ask::ChainForBackend => self.chain_for_backend(),
                 Ask::Sign(peer, scheme, message) => self.sign(peer, scheme, &message),
                 Ask::Retire => {
                     self.retire();
@@ -147,7 +147,7 @@ impl<'a> Keeper<'a> {
         Ok(())
     }
 
-    /// Says no to the session, and why to the administrator.
+    /// Refuses what the session asked for, and tells the administrator why.
     fn decline(&mut self, why: Error) -> Result<(), Error> {
         if matches!(why, Error::Impossible(_)) {
             return Err(why);
@@ -163,21 +163,21 @@ impl<'a> Keeper<'a> {
         self.window.refuse()
     }
 
-    /// Forgets the keys and locks itself in: nothing more can be asked.
+    /// Forgets the keys and confines this process: nothing more can be asked.
     fn release(&mut self, session: &Child) -> Result<(), Error> {
-        (self.identity, self.own) = (None, None);
+        (self.identity, self.backend_identity) = (None, None);
         if self.config.ucspi.is_some() && self.switched {
             // The UCSPI-TLS server may outlive us, and the flags are as it wants them.
             self.client = None;
         }
         self.reap_plaintext_prog();
         let family = [session.pid(), self.prog.as_ref().and_then(Child::pid)];
-        self.config.walls.confine_keeper(family)
+        self.config.sandbox.confine_keeper(family)
     }
 
     fn set_client_address(&mut self, ends: Ends) -> Result<(), Error> {
         if !std::mem::take(&mut self.allowance.client) {
-            return Err(refused());
+            return Err(not_allowed());
         }
         self.log.client = Some(ends.client.to_string());
         self.ends = Some(ends);
@@ -189,7 +189,7 @@ impl<'a> Keeper<'a> {
         let Backend { address, connect_timeout, .. } = self.backend()?;
         let address = port.map_or_else(|| address.clone(), |port| address.at(port));
         let Some(connection) = self.reach(&address, *connect_timeout)? else { return self.window.refuse() };
-        (self.allowance.own_chain, self.allowance.own_signature) = (true, true);
+        (self.allowance.backend_chain, self.allowance.backend_signature) = (true, true);
         if matches!(self.config.inside, Inside::Called(_)) {
             self.ends = client::ends(&connection);
         }
@@ -199,23 +199,23 @@ impl<'a> Keeper<'a> {
     fn connect_implicit(&mut self) -> Result<(), Error> {
         match self.backend()?.tls {
             BackendTls::Either(port) => self.connect(Some(port)),
-            _ => Err(refused()),
+            _ => Err(not_allowed()),
         }
     }
 
     /// A connection, unless this process is told to end. Who looks a name up has no key, and rights of its own.
     fn reach(&mut self, address: &Address, timeout: Duration) -> Result<Option<OwnedFd>, Error> {
-        let Self { identity, own, config, signals, .. } = self;
+        let Self { identity, backend_identity, config, signals, .. } = self;
         address.connect(timeout, signals, || {
-            (*identity, *own) = (None, None);
-            config.walls.drop_privileges()
+            (*identity, *backend_identity) = (None, None);
+            config.sandbox.drop_privileges()
         })
     }
 
     fn backend(&self) -> Result<&'a Backend, Error> {
         match &self.config.inside {
             Inside::Backend(backend) | Inside::Called(backend) => Ok(backend),
-            Inside::Respawn | Inside::Itself => Err(refused()),
+            Inside::Respawn | Inside::Itself => Err(not_allowed()),
         }
     }
 }
@@ -229,6 +229,6 @@ fn exit_code(status: WaitStatus) -> u8 {
 /// As [`Error::Timeout`] has it; then nobody waits for prog any longer.
 const LIMIT_PASSED: u8 = 99;
 
-fn refused() -> Error {
+fn not_allowed() -> Error {
     Error::Impossible("the session made a request that is not allowed now".into())
 }

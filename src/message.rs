@@ -76,8 +76,8 @@ impl Display for Error {
             | Self::TlsSession(what)
             | Self::Timeout(what)
             | Self::Impossible(what) => f.write_str(what),
-            Self::System(attempt, reason) => write!(f, "unable to {attempt}: {}", Reason(reason)),
-            Self::Prog(prog, reason) => write!(f, "unable to run {prog}: {}", Reason(reason)),
+            Self::System(attempt, reason) => write!(f, "unable to {attempt}: {}", SystemReason(reason)),
+            Self::Prog(prog, reason) => write!(f, "unable to run {prog}: {}", SystemReason(reason)),
         }
     }
 }
@@ -136,9 +136,9 @@ impl Display for Quoted<'_> {
 }
 
 /// The system's reason, without the number Rust appends.
-pub struct Reason<'a>(pub &'a io::Error);
+pub struct SystemReason<'a>(pub &'a io::Error);
 
-impl Display for Reason<'_> {
+impl Display for SystemReason<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let text = self.0.to_string().to_lowercase();
         f.write_str(text.split(" (os error").next().unwrap_or(&text))
@@ -156,13 +156,13 @@ pub struct Log {
     /// `-v`.
     pub verbosity: u8,
     /// Nobody reads it.
-    stands: Cell<bool>,
+    stalled: Cell<bool>,
 }
 
 impl Log {
     /// The log of this program, in the process that was started, before it splits.
     pub fn new(program: &'static str) -> Self {
-        Self { program, pid: std::process::id(), client: None, verbosity: 1, stands: Cell::new(false) }
+        Self { program, pid: std::process::id(), client: None, verbosity: 1, stalled: Cell::new(false) }
     }
 
     /// Says why the program ends.
@@ -218,10 +218,10 @@ impl Log {
     /// Nobody is served worse because a logger hangs. It is waited for once.
     fn takes_a_line(&self) -> bool {
         let output = stderr();
-        let limit = Timespec::try_from(if self.stands.get() { Duration::ZERO } else { LOG_STALL }).ok();
+        let limit = Timespec::try_from(if self.stalled.get() { Duration::ZERO } else { LOG_STALL }).ok();
         let ready = retry_on_intr(|| poll(&mut [PollFd::new(&output, PollFlags::OUT)], limit.as_ref()));
-        self.stands.set(ready == Ok(0));
-        !self.stands.get()
+        self.stalled.set(ready == Ok(0));
+        !self.stalled.get()
     }
 }
 

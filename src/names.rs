@@ -14,9 +14,9 @@ use crate::message::Error;
 /// The longest server name that is looked up; DNS has no longer ones (RFC 1035 section 2.3.4).
 pub const MAX_NAME: usize = 253;
 
-/// What heed is paid to the server name (`-k`).
+/// What the server name decides (SNI level, `-k`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Level {
+pub enum SniLevel {
     /// 0: none; there is one identity.
     Ignored,
     /// 1: a name that is known gets its own identity, any other the default one.
@@ -29,7 +29,7 @@ pub enum Level {
 /// The identities to choose from.
 #[derive(Clone, Debug, Default)]
 pub struct Names {
-    level: Level,
+    level: SniLevel,
     default: Option<Files>,
     /// What the default identity wants, if there is none.
     missing: &'static str,
@@ -39,7 +39,7 @@ pub struct Names {
 #[derive(Debug)]
 pub struct Named(BTreeMap<String, [Option<OsString>; 2]>);
 
-impl Level {
+impl SniLevel {
     /// The number behind `-k`; as in s6-tlsd there is nothing above 2.
     pub fn from_number(number: u32) -> Self {
         match number {
@@ -53,14 +53,14 @@ impl Level {
 impl Names {
     /// The default identity, from these variables. Those of names are looked for when a client asks for one: a thousand
     /// names cost a plaintext session nothing.
-    pub fn new(level: Level, env: &dyn Fn(&str) -> Option<OsString>) -> Self {
+    pub fn new(level: SniLevel, env: &dyn Fn(&str) -> Option<OsString>) -> Self {
         let (key, chain) = (env("KEYFILE"), env("CERTFILE"));
         let missing = match (&key, &chain) {
             (Some(_), _) => "CERTFILE is not set: STARTTLS cannot be offered",
             (_, Some(_)) => "KEYFILE is not set: STARTTLS cannot be offered",
             _ => "KEYFILE and CERTFILE are not set: STARTTLS cannot be offered",
         };
-        let pair = key.zip(chain).filter(|_| level != Level::Required);
+        let pair = key.zip(chain).filter(|_| level != SniLevel::Required);
         Self { level, default: pair.map(|(key, chain)| files(key, chain)), missing }
     }
 
@@ -72,14 +72,14 @@ impl Names {
     pub fn check(&self) -> Result<(), Error> {
         match &self.default {
             Some(files) => files.check(),
-            None if self.level != Level::Required => Err(Error::TlsConfig(self.missing.into())),
+            None if self.level != SniLevel::Required => Err(Error::TlsConfig(self.missing.into())),
             None => self.named().check_any(),
         }
     }
 
     /// The identities of names that the environment holds now.
     pub fn named(&self) -> Named {
-        if self.level == Level::Ignored {
+        if self.level == SniLevel::Ignored {
             Named::gather(std::iter::empty())
         } else {
             Named::gather(std::env::vars_os())
@@ -234,12 +234,12 @@ mod tests {
     fn the_level_says_which_identities_there_are() {
         let env = |name: &str| ["KEYFILE", "CERTFILE"].contains(&name).then(|| name.into());
         for (number, level, is_there) in [
-            (0, Level::Ignored, true),
-            (1, Level::Preferred, true),
-            (2, Level::Required, false),
-            (3, Level::Required, false),
+            (0, SniLevel::Ignored, true),
+            (1, SniLevel::Preferred, true),
+            (2, SniLevel::Required, false),
+            (3, SniLevel::Required, false),
         ] {
-            assert_eq!(Level::from_number(number), level);
+            assert_eq!(SniLevel::from_number(number), level);
             assert_eq!(Names::new(level, &env).default_files().is_some(), is_there);
         }
     }

@@ -22,7 +22,7 @@ use crate::window::{self, Half, Window};
 
 /// The whole program, with these protocols: what the command line and the environment ask for, and the exit status.
 pub fn run(protocols: &'static [Protocol]) -> ! {
-    client::spare_messages(FileType::Socket);
+    client::keep_stderr_from_client(FileType::Socket);
     let mut log = Log::new(NAME);
     let invocation = cli::parse(protocols, std::env::args_os().skip(1), &|name| std::env::var_os(name));
     let outcome = invocation.and_then(|invocation| match invocation {
@@ -45,11 +45,11 @@ pub fn run(protocols: &'static [Protocol]) -> ! {
 /// # Errors
 /// Whatever keeps it from beginning, or ended it before its time.
 pub fn serve(config: &Config, log: &mut Log) -> Result<u8, Error> {
-    client::spare_messages(FileType::Fifo);
+    client::keep_stderr_from_client(FileType::Fifo);
     (log.verbosity, log.client) = (config.verbosity, config.remote.clone());
     let ucspi = config.ucspi.map(ucspi::Descriptors::adopt).transpose()?;
     let mut client = Client::take()?;
-    let ends = config.said.ends(client::ends(&client.input));
+    let ends = config.ucspi_ends.ends(client::ends(&client.input));
     log.client = log.client.take().or_else(|| ends.map(|ends| ends.client.to_string()));
     let offer = offer(config, log)?;
     if !matches!(config.inside, Inside::Itself) {
@@ -110,8 +110,8 @@ fn listen(
     };
     let was_blocking = client.was_blocking;
     let side = Side::new(client.input, client.output);
-    let relay = Relay::new(config, log, window, side, Session::new(rules), report)?.with(ucspi, was_blocking);
-    config.walls.confine_session(relay.log())?;
+    let relay = Relay::new(config, log, window, side, Session::new(rules), report)?.with_ucspi(ucspi, was_blocking);
+    config.sandbox.confine_session(relay.log())?;
     relay.run()
 }
 

@@ -17,7 +17,7 @@ mod block;
 mod line;
 mod variables;
 
-pub use variables::{Said, Sets};
+pub use variables::{Sets, UcspiEnds};
 
 /// The longest header in bytes. Version 1 is never longer than 107; of version 2 this is what nginx takes, and ten
 /// times what haproxy sends with everything it can tell.

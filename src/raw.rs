@@ -67,7 +67,7 @@ pub fn adopt(number: RawFd) -> io::Result<OwnedFd> {
 ///
 /// # Errors
 /// It is neither.
-pub fn unsent(fd: BorrowedFd<'_>) -> io::Result<u64> {
+pub fn unacknowledged(fd: BorrowedFd<'_>) -> io::Result<u64> {
     let mut count: c_int = 0;
     // SAFETY: the kernel writes one int.
     if unsafe { libc::ioctl(fd.as_raw_fd(), libc::TIOCOUTQ, &raw mut count) } < 0 {
@@ -80,7 +80,7 @@ pub fn unsent(fd: BorrowedFd<'_>) -> io::Result<u64> {
 ///
 /// # Errors
 /// The system's.
-pub fn place(fd: &OwnedFd, number: RawFd) -> io::Result<OwnedFd> {
+pub fn move_to(fd: &OwnedFd, number: RawFd) -> io::Result<OwnedFd> {
     // SAFETY: nobody in this program owns what is closed by it, and nobody else owns what is there afterwards.
     unsafe {
         if libc::dup3(fd.as_raw_fd(), number, libc::O_CLOEXEC) < 0 {
@@ -104,9 +104,9 @@ const CHANGED: [Signal; 3] = [Signal::PIPE, Signal::XFSZ, Signal::CHILD];
 // SAFETY: what stands here is called once, before main and by one thread, and needs nothing of std, which has SIGPIPE
 // ignored always and begins after this.
 #[unsafe(link_section = ".init_array")]
-static BEFORE_STD: extern "C" fn() = look_at_signals;
+static BEFORE_STD: extern "C" fn() = record_signals;
 
-extern "C" fn look_at_signals() {
+extern "C" fn record_signals() {
     let ignored = CHANGED.iter().filter(|signal| {
         let mut action = MaybeUninit::<libc::sigaction>::zeroed();
         // SAFETY: the kernel writes one sigaction, of which all bytes are there already.
@@ -127,7 +127,7 @@ extern "C" fn look_at_signals() {
 ///
 /// # Errors
 /// The system's.
-pub fn hear(signals: &[Signal]) -> io::Result<OwnedFd> {
+pub fn signalfd(signals: &[Signal]) -> io::Result<OwnedFd> {
     let heard = signals.iter().fold(0, |set, signal| set | bit(*signal));
     change_mask(libc::SIG_BLOCK, heard);
     let flags = libc::SFD_CLOEXEC | libc::SFD_NONBLOCK;
@@ -203,7 +203,7 @@ pub fn spawn(image: &Image, input: BorrowedFd<'_>, output: BorrowedFd<'_>) -> io
     let pid = unsafe {
         let top = (&raw mut stack).add(1);
         let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD;
-        libc::clone(begin, top.cast(), flags, (&raw mut start).cast())
+        libc::clone(child_main, top.cast(), flags, (&raw mut start).cast())
     };
     let Some(pid) = Pid::from_raw(pid.max(0)) else { return Err(io::Error::last_os_error()) };
     if start.failure == 0 {
@@ -232,7 +232,7 @@ struct Start<'a> {
 struct Stack(MaybeUninit<[u8; 16 * 1024]>);
 
 /// The child's whole life, if it becomes no other program.
-extern "C" fn begin(start: *mut c_void) -> c_int {
+extern "C" fn child_main(start: *mut c_void) -> c_int {
     // SAFETY: it is the `Start` of `spawn`, which nobody else uses meanwhile.
     let start = unsafe { &mut *start.cast::<Start<'_>>() };
     restore_signals();

@@ -15,24 +15,24 @@ use starttls_protocols::session::{Limit, Order, Session};
 
 mod backend;
 mod call;
-mod carry;
 mod control;
+mod direction;
 mod failure;
+mod legs;
 mod listen;
 mod parting;
-mod passage;
+mod pass_through;
 mod proxy;
 mod reactor;
 mod report;
 mod stall;
 mod switch;
-mod trust;
 mod ucspi;
 
 pub use control::{Control, MAX_CONTROL};
-pub use passage::LINGER;
-use passage::Passage;
-use reactor::{Reactor, Who};
+pub use pass_through::LINGER;
+use pass_through::PassThrough;
+use reactor::{Reactor, SideId};
 pub use report::Report;
 use stall::Stalls;
 
@@ -89,7 +89,7 @@ impl<'a> Relay<'a> {
     ) -> Result<Self, Error> {
         let window = Arc::new(window);
         let reactor = Reactor::new(Arc::clone(&window), matches!(config.inside, Inside::Called(_)))?;
-        reactor.register(Who::Client, &client)?;
+        reactor.register(SideId::Client, &client)?;
         Ok(Self {
             config,
             log,
@@ -107,14 +107,14 @@ impl<'a> Relay<'a> {
             ucspi_variables: None,
             report,
             control: Control::default(),
-            piece: vec![0; PIECE].into(),
+            piece: vec![0; READ_SIZE].into(),
         })
     }
 
     /// TLS with the client is left to a UCSPI-TLS server, for which the client's descriptors are made blocking
     /// again, if they were.
     #[must_use]
-    pub fn with(mut self, ucspi: Option<Descriptors>, was_blocking: [bool; 2]) -> Self {
+    pub fn with_ucspi(mut self, ucspi: Option<Descriptors>, was_blocking: [bool; 2]) -> Self {
         (self.ucspi, self.was_blocking) = (ucspi, was_blocking);
         self
     }
@@ -138,11 +138,11 @@ impl<'a> Relay<'a> {
         if self.config.proxy.is_some() && self.report.ends.is_none() && !self.config.accept_proxy {
             self.log.warning(UNKNOWN_CLIENT);
         }
-        if self.config.accept_proxy && !self.hear_proxy_header()? {
+        if self.config.accept_proxy && !self.read_proxy_header()? {
             self.report.left_unused();
         } else if self.serve()? {
-            self.look_for_cuts();
-            self.leave_server();
+            self.report_tls_faults();
+            self.close_server();
             self.close_client()?;
         }
         if self.session.was_refused() {
@@ -155,7 +155,7 @@ impl<'a> Relay<'a> {
     /// False if the connection is prog's, and not ours to close.
     fn serve(&mut self) -> Result<bool, Error> {
         if matches!(self.config.inside, Inside::Itself) {
-            return self.provide();
+            return self.serve_ucspi_prog();
         }
         if !self.config.implicit {
             self.start_server(None)?;
@@ -170,8 +170,8 @@ impl<'a> Relay<'a> {
     fn start_server(&mut self, variables: Option<Vec<String>>) -> Result<(), Error> {
         match self.ask_for_side(&Ask::Spawn(variables))? {
             Some(mut server) => {
-                self.introduce(&mut server);
-                self.serve_with(server)?;
+                self.send_proxy_header(&mut server);
+                self.set_server(server)?;
             }
             None => self.session.server_failed(),
         }
@@ -189,8 +189,8 @@ impl<'a> Relay<'a> {
 
     fn obey(&mut self, order: Order) -> Result<Option<Next>, Error> {
         match order {
-            Order::ToClient(bytes) => self.tell_client(&bytes),
-            Order::ToServer(bytes) => self.tell_server(&bytes),
+            Order::ToClient(bytes) => self.send_to_client(&bytes),
+            Order::ToServer(bytes) => self.send_to_server(&bytes),
             Order::EndToServer => self.client_left = true,
             Order::Prepare => {
                 // What was said before does not wait for the backend.
@@ -201,8 +201,8 @@ impl<'a> Relay<'a> {
             Order::Upgrade(surplus) => return self.upgrade(surplus),
             Order::Respawn => self.respawn()?,
             Order::PassThrough { to_server, to_client } => {
-                self.tell_client(&to_client);
-                self.tell_server(&to_server);
+                self.send_to_client(&to_client);
+                self.send_to_server(&to_server);
                 return Ok(Some(Next::PassThrough));
             }
             Order::Close(outcome) => {
@@ -214,12 +214,12 @@ impl<'a> Relay<'a> {
         Ok(None)
     }
 
-    fn tell_client(&mut self, bytes: &[u8]) {
+    fn send_to_client(&mut self, bytes: &[u8]) {
         self.report.to_client += bytes.len() as u64;
         self.client.add(bytes);
     }
 
-    fn tell_server(&mut self, bytes: &[u8]) {
+    fn send_to_server(&mut self, bytes: &[u8]) {
         if let Some(server) = &mut self.server {
             server.add(bytes);
         }
@@ -232,14 +232,14 @@ impl<'a> Relay<'a> {
         let input = fds.next().ok_or_else(|| Error::Impossible("the keeper granted no descriptor".into()))?;
         let side = match fds.next() {
             Some(output) => Side::new(input, output),
-            None => Side::over(input)?,
+            None => Side::from_socket(input)?,
         };
         side.set_nonblocking(true)?;
         Ok(Some(side))
     }
 
-    fn serve_with(&mut self, server: Side) -> Result<(), Error> {
-        self.reactor.register(Who::Server, &server)?;
+    fn set_server(&mut self, server: Side) -> Result<(), Error> {
+        self.reactor.register(SideId::Server, &server)?;
         self.server = Some(server);
         Ok(())
     }
@@ -250,12 +250,13 @@ impl<'a> Relay<'a> {
         }
         let Some(server) = &mut self.server else { return Ok(()) };
         let cut_is_error = self.config.tls.cut_is_error;
-        let mut passage = Passage::new(&mut self.reactor, &mut self.stalls, &mut self.client, server, cut_is_error);
-        let stalled = passage.run(self.config.limits);
-        let (from_client, to_client) = passage.counts();
+        let mut pass_through =
+            PassThrough::new(&mut self.reactor, &mut self.stalls, &mut self.client, server, cut_is_error);
+        let stalled = pass_through.run(self.config.limits);
+        let (from_client, to_client) = pass_through.counts();
         self.report.carried(from_client, to_client);
         if let Some(who) = stalled? {
-            self.give_up(who);
+            self.drop_stalled(who);
         }
         Ok(())
     }
@@ -265,4 +266,4 @@ const UNKNOWN_CLIENT: &str =
     "the client's address is not known, so --proxy-protocol cannot tell it: set ${PROTO}REMOTEIP and friends";
 
 /// The most bytes read at a time while the dialogue is watched.
-const PIECE: usize = 4096;
+const READ_SIZE: usize = 4096;

@@ -1,6 +1,6 @@
-//! The walls: what a process gives up before it meets an attacker. The only door to landlock and seccompiler.
+//! The sandbox: what a process gives up before it meets an attacker. The only door to landlock and seccompiler.
 //!
-//! Each wall stands without the others: another user, who may signal and trace nobody; resource limits; no new
+//! Each part holds without the others: another user, who may signal and trace nobody; resource limits; no new
 //! privileges; Landlock, which takes the file system and TCP away; seccomp, which leaves a short list of system calls.
 //!
 //! **prog inherits none of it.** The keeper runs prog with its original user, and a Landlock domain, a seccomp filter,
@@ -39,9 +39,9 @@ pub const MAX_DESCRIPTORS: u64 = 32;
 /// it for the trust anchors.
 pub const MAX_MEMORY: u64 = 64 * 1024 * 1024;
 
-/// What becomes of a session where the kernel lacks a wall (`--sandbox`).
+/// What becomes of a session where the kernel lacks Landlock or seccomp (`--sandbox`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Demand {
+pub enum SandboxMode {
     /// It goes on without, and the administrator is told.
     #[default]
     Try,
@@ -49,35 +49,35 @@ pub enum Demand {
     Require,
 }
 
-/// The walls of one process.
+/// How session and keeper are confined.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Walls {
+pub struct Sandbox {
     /// TLS_UID and TLS_GID.
     pub ids: Option<(u32, u32)>,
     /// `--sandbox`.
-    pub demand: Demand,
+    pub mode: SandboxMode,
 }
 
-impl Walls {
+impl Sandbox {
     /// Confines the session, before it reads its first byte.
     ///
     /// # Errors
     /// [`Error::System`]; then the process must not go on.
     pub fn confine_session(self, log: &Log) -> Result<(), Error> {
         empty_bounding_set();
-        self.give_up(CapabilitySet::empty())?;
+        self.drop_root_and_capabilities(CapabilitySet::empty())?;
         limit()?;
         hide()?;
         set_parent_process_death_signal(Some(Signal::KILL)).map_err(Error::system("end with the keeper"))?;
-        let walls = [("Landlock", landlock(Scope::from_all(NEWEST))), ("seccomp", seccomp(Calls::Session))];
-        for (wall, stands) in walls {
-            match (stands, self.demand) {
-                (Ok(how), _) => log.transcript(format_args!("{wall} confines the session{how}")),
-                (Err(why), Demand::Require) => {
-                    return Err(Error::System(format!("confine the session with {wall}"), why));
+        let parts = [("Landlock", landlock(Scope::from_all(NEWEST))), ("seccomp", seccomp(Calls::Session))];
+        for (part, confined) in parts {
+            match (confined, self.mode) {
+                (Ok(how), _) => log.transcript(format_args!("{part} confines the session{how}")),
+                (Err(why), SandboxMode::Require) => {
+                    return Err(Error::System(format!("confine the session with {part}"), why));
                 }
-                (Err(why), Demand::Try) => {
-                    let what = Error::System(format!("confine the session with {wall}"), why);
+                (Err(why), SandboxMode::Try) => {
+                    let what = Error::System(format!("confine the session with {part}"), why);
                     log.warning(what);
                 }
             }
@@ -90,7 +90,7 @@ impl Walls {
     /// # Errors
     /// [`Error::System`]; then the process must not go on.
     pub fn drop_privileges(self) -> Result<(), Error> {
-        self.give_up(CapabilitySet::empty())
+        self.drop_root_and_capabilities(CapabilitySet::empty())
     }
 
     /// Confines the keeper that has nothing more to give, but lets it end these, whoever they are: what is told to end
@@ -100,18 +100,18 @@ impl Walls {
     /// [`Error::System`]; then the process must not go on.
     pub fn confine_keeper(self, family: [Option<Pid>; 2]) -> Result<(), Error> {
         set_keep_capabilities(true).map_err(Error::system("keep a capability"))?;
-        self.give_up(CapabilitySet::KILL)?;
+        self.drop_root_and_capabilities(CapabilitySet::KILL)?;
         hide()?;
         let _ = landlock(Scope::AbstractUnixSocket.into());
         if seccomp(Calls::Keeper(family)).is_err() {
             // It might be anybody whom it signals.
-            self.give_up(CapabilitySet::empty())?;
+            self.drop_root_and_capabilities(CapabilitySet::empty())?;
         }
         Ok(())
     }
 
     /// Root's ids, and all capabilities but these.
-    fn give_up(self, kept: CapabilitySet) -> Result<(), Error> {
+    fn drop_root_and_capabilities(self, kept: CapabilitySet) -> Result<(), Error> {
         drop_privileges(self.ids)?;
         renounce_all_but(kept).map_err(Error::system("renounce capabilities"))
     }
@@ -181,7 +181,7 @@ fn limit() -> Result<(), Error> {
     set_no_new_privs(true).map_err(Error::system("renounce new privileges"))
 }
 
-/// The Landlock ABI in force, if the wall is Landlock; for the log.
+/// The Landlock ABI in force, if this part is Landlock; for the log.
 struct Strength(Option<ABI>);
 
 impl Display for Strength {

@@ -33,13 +33,13 @@ pub struct Side {
     /// The output may take bytes.
     pub writable: bool,
     /// The peer has said its last word, which may still wait in the input.
-    pub nothing_more: bool,
+    pub read_closed: bool,
     /// Bytes that the output took, ever.
     sent: u64,
     /// We said that we are done.
     shut: bool,
-    /// The peer answers behind our end, too, so that its own end is due in any case.
-    has_the_last_word: bool,
+    /// The peer still answers after our close_notify, so that its own is due in any case.
+    answers_close: bool,
     /// The peer is gone: it hears nothing any more, and this is why.
     lost: Option<Lost>,
     /// Nothing more comes.
@@ -67,10 +67,10 @@ impl Side {
             pending: Vec::new(),
             readable: true,
             writable: true,
-            nothing_more: false,
+            read_closed: false,
             sent: 0,
             shut: false,
-            has_the_last_word: false,
+            answers_close: false,
             lost: None,
             ended: None,
             fault: None,
@@ -81,7 +81,7 @@ impl Side {
     ///
     /// # Errors
     /// [`Error::System`].
-    pub fn over(socket: OwnedFd) -> Result<Self, Error> {
+    pub fn from_socket(socket: OwnedFd) -> Result<Self, Error> {
         let output = rustix::io::fcntl_dupfd_cloexec(&socket, 0).map_err(Error::system("duplicate a connection"))?;
         Ok(Self::new(socket, output))
     }
@@ -142,20 +142,20 @@ impl Side {
             Ok(end @ (Heard::End | Heard::Cut)) => self.ended = Some(*end),
             Ok(_) => {}
             Err(why) if why.kind() == io::ErrorKind::InvalidData => {
-                self.break_off(why.to_string());
+                self.tls_failed(why.to_string());
                 return self.read_rest(buffer);
             }
             Err(_) => {}
         }
-        // Whoever has heard our close_notify need not answer it, unless it had more to say (RFC 8446 section 6.1).
-        if matches!(heard, Ok(Heard::Cut) | Err(_)) && self.tls.is_some() && (!self.shut || self.has_the_last_word) {
+        // A peer that has heard our close_notify may leave without its own, unless it had more to say (RFC 8446 section 6.1).
+        if matches!(heard, Ok(Heard::Cut) | Err(_)) && self.tls.is_some() && (!self.shut || self.answers_close) {
             self.fault.get_or_insert(Fault::Cut);
         }
         heard
     }
 
     /// TLS failed: the peer hears nothing more but the alert.
-    fn break_off(&mut self, why: String) {
+    fn tls_failed(&mut self, why: String) {
         self.fault = Some(Fault::Broken(why));
         self.flush();
     }
@@ -257,9 +257,9 @@ impl Side {
         }
     }
 
-    /// The peer answers behind our end: an answer that is cut there is none (RFC 8446 section 6.1).
-    pub fn expect_the_last_word(&mut self) {
-        self.has_the_last_word = true;
+    /// The peer still answers after our close_notify (RFC 8446 section 6.1); without its own the answer is not whole.
+    pub fn expect_answer_to_close(&mut self) {
+        self.answers_close = true;
     }
 
     /// Reads and forgets what the peer still sends, TLS or not.
@@ -283,7 +283,7 @@ impl Side {
     }
 
     /// Marks the end that a splice(2) found.
-    pub fn end(&mut self) {
+    pub fn mark_ended(&mut self) {
         self.ended = Some(Heard::End);
     }
 

@@ -18,7 +18,7 @@ pub use crate::raw::end_by;
 
 /// The signals of one process.
 pub struct Signals {
-    heard: OwnedFd,
+    fd: OwnedFd,
     /// The last signal that asks to end.
     asked: Cell<Option<Signal>>,
 }
@@ -29,8 +29,8 @@ impl Signals {
     /// # Errors
     /// [`Error::System`].
     pub fn listen() -> Result<Self, Error> {
-        let heard = raw::hear(&HEARD).map_err(Error::system("listen to signals"))?;
-        Ok(Self { heard, asked: Cell::new(None) })
+        let fd = raw::signalfd(&WATCHED).map_err(Error::system("listen to signals"))?;
+        Ok(Self { fd, asked: Cell::new(None) })
     }
 
     /// The signal that asks to end, once.
@@ -58,7 +58,7 @@ impl Signals {
     /// [`Error::System`].
     pub fn wait_among(&self, others: Vec<PollFd<'_>>, until: Option<Instant>) -> Result<Vec<usize>, Error> {
         let mut fds = others;
-        fds.push(PollFd::new(&self.heard, PollFlags::IN));
+        fds.push(PollFd::new(&self.fd, PollFlags::IN));
         let left = until.map(|until| timespec(until.saturating_duration_since(Instant::now())));
         match poll(&mut fds, left.as_ref()) {
             Ok(_) | Err(Errno::INTR) => {}
@@ -73,12 +73,12 @@ impl Signals {
 
     /// One that tells of a child says no more than that wait(2) may find something out.
     fn hear(&self) {
-        let mut records = [[0; RECORD]; HEARD.len()];
-        let length = rustix::io::read(&self.heard, records.as_flattened_mut()).unwrap_or_default();
+        let mut records = [[0; RECORD]; WATCHED.len()];
+        let length = rustix::io::read(&self.fd, records.as_flattened_mut()).unwrap_or_default();
         for record in records.iter().take(length / RECORD) {
             let [first, second, third, fourth, ..] = *record;
             let number = u32::from_ne_bytes([first, second, third, fourth]);
-            let signal = HEARD.into_iter().find(|signal| signal.as_raw().unsigned_abs() == number);
+            let signal = WATCHED.into_iter().find(|signal| signal.as_raw().unsigned_abs() == number);
             if let Some(signal) = signal.filter(|signal| *signal != Signal::CHILD) {
                 self.asked.set(Some(signal));
             }
@@ -88,7 +88,7 @@ impl Signals {
 
 impl AsFd for Signals {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.heard.as_fd()
+        self.fd.as_fd()
     }
 }
 
@@ -96,7 +96,7 @@ fn timespec(duration: Duration) -> Timespec {
     Timespec { tv_sec: i64::try_from(duration.as_secs()).unwrap_or(i64::MAX), tv_nsec: duration.subsec_nanos().into() }
 }
 
-const HEARD: [Signal; 4] = [Signal::TERM, Signal::HUP, Signal::INT, Signal::CHILD];
+const WATCHED: [Signal; 4] = [Signal::TERM, Signal::HUP, Signal::INT, Signal::CHILD];
 
 /// The length of a signalfd_siginfo, which begins with the signal's number.
 const RECORD: usize = 128;

@@ -20,11 +20,11 @@ mod shown;
 mod signature;
 mod x509;
 
-pub use backend::{Trust, pin_of};
-pub use client::Welcome;
+pub use backend::{BackendLegConfig, pin_of};
+pub use client::ClientLegConfig;
 pub use guest::{ClientAuth, MAX_AUTHORITY_NAMES};
 pub use identity::{Identity, MAX_CHAIN, Misfit, may_be_signed};
-pub use leg::{Heard, Leg, is_no_tls};
+pub use leg::{Heard, Leg, is_not_tls};
 pub use pin::Pin;
 pub use provider::{LIBRARY, check_processor, groups};
 use provider::{hybrid_provider, provider, sha256};
@@ -35,7 +35,7 @@ pub use x509::{Container, DistinguishedNames, Validity, container};
 
 /// The lowest TLS version allowed (`--tls-min`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Lowest {
+pub enum MinVersion {
     /// TLS 1.2 (RFC 5246); what came before is forbidden by RFC 8996.
     #[default]
     V1_2,
@@ -43,7 +43,7 @@ pub enum Lowest {
     V1_3,
 }
 
-impl Lowest {
+impl MinVersion {
     fn versions(self) -> Vec<&'static SupportedProtocolVersion> {
         match self {
             Self::V1_2 => vec![&rustls::version::TLS13, &rustls::version::TLS12],

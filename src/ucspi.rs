@@ -6,7 +6,7 @@
 
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
-use crate::config::{DESCRIPTORS, Numbers, is_tls_variable};
+use crate::config::{DESCRIPTOR_VARIABLES, DescriptorNumbers, is_tls_variable};
 use crate::message::Error;
 use crate::{facts, raw};
 
@@ -38,11 +38,12 @@ impl Descriptors {
     ///
     /// # Errors
     /// [`Error::Environment`] if one of them is not open.
-    pub fn adopt(numbers: Numbers) -> Result<Self, Error> {
+    pub fn adopt(numbers: DescriptorNumbers) -> Result<Self, Error> {
         let adopt = |name: &str, number| {
             raw::adopt(number).map_err(|_| Error::Environment(format!("{name} is {number}, which is not open")))
         };
-        let (Numbers([control, input, output]), [of_control, of_input, of_output]) = (numbers, DESCRIPTORS);
+        let (DescriptorNumbers([control, input, output]), [of_control, of_input, of_output]) =
+            (numbers, DESCRIPTOR_VARIABLES);
         Ok(Self {
             control: adopt(of_control, control)?,
             input: adopt(of_input, input)?,

@@ -290,7 +290,7 @@ mod tests {
             let (keeper, session) = pair();
             keeper.tell_end(fresh);
             keeper.grant(b"chain", &[]).unwrap();
-            assert_eq!(session.ask(&Ask::OwnChain).unwrap().unwrap().bytes, b"chain");
+            assert_eq!(session.ask(&Ask::ChainForBackend).unwrap().unwrap().bytes, b"chain");
             assert!(session.prog_has_ended());
         }
     }

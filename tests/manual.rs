@@ -69,7 +69,7 @@ const OF_TLSIFY: &[&str] = &[
     "src/bin/tlsify.rs",
     "src/check/call.rs",
     "src/cli/tlsify.rs",
-    "src/keeper/caller.rs",
+    "src/keeper/client_prog.rs",
     "src/relay/call.rs",
     "src/relay/control.rs",
     "src/tls/shown.rs",

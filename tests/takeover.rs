@@ -53,15 +53,15 @@ fn one_signature_for_each_connection_to_the_backend() {
     let session = taken_over();
     for _ in 0..2 {
         session.gets(&Ask::Connect);
-        let shown = Chain::decode(&session.gets(&Ask::OwnChain)).unwrap();
+        let shown = Chain::decode(&session.gets(&Ask::ChainForBackend)).unwrap();
         assert_eq!(shown.certificates, [site.certificate.to_vec()]);
         session.gets(&signature(Peer::Backend));
     }
     session.dies_for(&signature(Peer::Backend));
     let session = taken_over();
     session.gets(&Ask::Connect);
-    session.gets(&Ask::OwnChain);
-    session.dies_for(&Ask::OwnChain);
+    session.gets(&Ask::ChainForBackend);
+    session.dies_for(&Ask::ChainForBackend);
 }
 
 #[test]
@@ -104,12 +104,12 @@ fn nothing_out_of_turn() {
     let asks = [
         signature(Peer::Client),
         signature(Peer::Backend),
-        Ask::OwnChain,
+        Ask::ChainForBackend,
         Ask::Anchors(Peer::Client),
         // Those that belong to another mode.
         Ask::Connect,
         Ask::Anchors(Peer::Backend),
-        Ask::Client(Ends { client: ([192, 0, 2, 1], 4711).into(), server: ([192, 0, 2, 2], 25).into() }),
+        Ask::ClientAddress(Ends { client: ([192, 0, 2, 1], 4711).into(), server: ([192, 0, 2, 2], 25).into() }),
     ];
     for ask in asks {
         TakenOver::respawn(&site).dies_for(&ask);
@@ -118,7 +118,7 @@ fn nothing_out_of_turn() {
     let backend = Backend::new();
     let with_a_backend = || TakenOver::of(Wrapper::backend(&site, backend.port()));
     with_a_backend().dies_for(&inside("SSL_PROTOCOL=TLSv1.3"));
-    with_a_backend().dies_for(&Ask::OwnChain);
+    with_a_backend().dies_for(&Ask::ChainForBackend);
 }
 
 #[test]

@@ -35,7 +35,7 @@ impl Session {
             Some(Greeting::More) => {}
             _ => self.phase = Phase::Command,
         }
-        self.tell_client(out);
+        self.send_to_client(out);
         if !self.inside && self.dialogue.count(&line).is_err() {
             return self.give_up_snooping(Unwatched::PrefixTooLong, Vec::new(), Vec::new());
         }
@@ -81,7 +81,7 @@ impl Session {
         let Some((_, snooper)) = self.snooper.as_mut() else { return false };
         snooper.unasked(&line, &mut out);
         let offers = snooper.server_offers();
-        self.tell_client(out);
+        self.send_to_client(out);
         self.warn_of_offer(offers);
         if !self.inside && self.dialogue.count(&line).is_err() {
             return self.give_up_snooping(Unwatched::PrefixTooLong, Vec::new(), Vec::new());
@@ -158,7 +158,7 @@ impl Session {
         let Some((_, snooper)) = self.snooper.as_mut() else { return false };
         let reply = snooper.reply(&line, &mut out);
         let offers = snooper.server_offers();
-        self.tell_client(out);
+        self.send_to_client(out);
         self.warn_of_offer(offers);
         if let Reply::Done(class) = reply {
             self.phase = Phase::Command;
@@ -217,7 +217,7 @@ impl Session {
             self.say(Sentence::Goodbye);
             self.close(Outcome::Refused);
         } else {
-            self.tell_client(to_client);
+            self.send_to_client(to_client);
             self.pass_through(why, to_server);
         }
         true

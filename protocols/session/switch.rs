@@ -188,7 +188,7 @@ impl Session {
         if let Some(backend) = self.backend.take() {
             self.server = backend.waiting;
             if backend.snooper.greets_again() {
-                self.tell_client(backend.greeting);
+                self.send_to_client(backend.greeting);
             }
             self.snooper = Some((backend.protocol, backend.snooper));
         }
@@ -203,7 +203,7 @@ impl Session {
             _ => return self.server_failed(),
         }
         if again {
-            self.tell_client(out);
+            self.send_to_client(out);
         }
     }
 

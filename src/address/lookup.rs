@@ -9,8 +9,8 @@ use std::time::Instant;
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, set_parent_process_death_signal, waitpid};
 
-use super::NoWay;
-use crate::message::{Error, Reason};
+use super::ConnectFailure;
+use crate::message::{Error, SystemReason};
 use crate::raw;
 use crate::signals::Signals;
 use crate::window::gaps;
@@ -25,12 +25,12 @@ pub(super) fn look_up(
     port: u16,
     until: Instant,
     signals: &Signals,
-    give_up: impl FnOnce() -> Result<(), Error>,
-) -> Result<Vec<SocketAddr>, NoWay> {
+    drop_rights: impl FnOnce() -> Result<(), Error>,
+) -> Result<Vec<SocketAddr>, ConnectFailure> {
     let (reader, writer) = pipe_with(PipeFlags::CLOEXEC)?;
     let Some(child) = raw::fork(&[])? else {
         raw::close(&gaps(&[writer.as_raw_fd()]));
-        let ready = give_up().map_err(io::Error::other);
+        let ready = drop_rights().map_err(io::Error::other);
         let _ = set_parent_process_death_signal(Some(Signal::KILL));
         let _ = rustix::io::write(&writer, &encode(ready.and_then(|()| (host, port).to_socket_addrs())));
         raw::exit(0);
@@ -42,10 +42,10 @@ pub(super) fn look_up(
 }
 
 /// What it tells, if it does in time.
-fn hear(reader: &OwnedFd, until: Instant, signals: &Signals) -> Result<Vec<u8>, NoWay> {
+fn hear(reader: &OwnedFd, until: Instant, signals: &Signals) -> Result<Vec<u8>, ConnectFailure> {
     while !signals.wait(Some(reader.as_fd()), Some(until)).map_err(io::Error::other)? {
         if signals.ask_to_end() {
-            return Err(NoWay::Terminated);
+            return Err(ConnectFailure::Terminated);
         }
         if Instant::now() >= until {
             return Err(io::Error::other("the look-up took too long").into());
@@ -73,12 +73,12 @@ fn encode(found: io::Result<impl Iterator<Item = SocketAddr>>) -> Vec<u8> {
                 }
             }
         }
-        Err(why) => told.extend_from_slice(format!("-{}", Reason(&why)).as_bytes()),
+        Err(why) => told.extend_from_slice(format!("-{}", SystemReason(&why)).as_bytes()),
     }
     told
 }
 
-fn decode(told: &[u8]) -> Result<Vec<SocketAddr>, NoWay> {
+fn decode(told: &[u8]) -> Result<Vec<SocketAddr>, ConnectFailure> {
     let text = String::from_utf8_lossy(told);
     if let Some(why) = text.strip_prefix('-') {
         return Err(io::Error::other(why.to_owned()).into());
@@ -102,7 +102,7 @@ mod tests {
             .collect();
         assert!(matches!(decode(&encode(Ok(addresses.clone().into_iter()))), Ok(found) if found == addresses));
         let failed = encode(Err::<std::vec::IntoIter<SocketAddr>, _>(io::Error::other("no such name")));
-        assert!(matches!(decode(&failed), Err(NoWay::Because(why)) if why.to_string() == "no such name"));
+        assert!(matches!(decode(&failed), Err(ConnectFailure::Failed(why)) if why.to_string() == "no such name"));
         assert!(decode(b"").is_err());
     }
 

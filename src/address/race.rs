@@ -12,15 +12,15 @@ use rustix::io::Errno;
 use rustix::net::sockopt::{set_tcp_nodelay, socket_error};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, ipproto, socket_with};
 
-use super::NoWay;
-use crate::message::Reason;
+use super::ConnectFailure;
+use crate::message::SystemReason;
 use crate::signals::Signals;
 
 /// How long an address keeps the next one waiting that neither answers nor refuses, as RFC 8305 recommends it.
 pub const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 
 /// The first of these that answers before the time is over. The socket is non-blocking.
-pub(super) fn connect(addresses: &[SocketAddr], until: Instant, signals: &Signals) -> Result<OwnedFd, NoWay> {
+pub(super) fn connect(addresses: &[SocketAddr], until: Instant, signals: &Signals) -> Result<OwnedFd, ConnectFailure> {
     let mut race = Race { waiting: interleaved(addresses), ..Race::default() };
     let mut next = Instant::now();
     loop {
@@ -76,11 +76,11 @@ impl Race {
     }
 
     /// Waits for one of those under way. True if one has failed.
-    fn wait(&mut self, signals: &Signals, until: Instant) -> Result<bool, NoWay> {
+    fn wait(&mut self, signals: &Signals, until: Instant) -> Result<bool, ConnectFailure> {
         let sockets = self.under_way.iter().map(|(_, socket)| PollFd::new(socket, PollFlags::OUT));
         let ready = signals.wait_among(sockets.collect(), Some(until)).map_err(io::Error::other)?;
         if signals.ask_to_end() {
-            return Err(NoWay::Terminated);
+            return Err(ConnectFailure::Terminated);
         }
         // From the last one on, so that the places of the others stay.
         for place in ready.iter().rev() {
@@ -97,7 +97,7 @@ impl Race {
     fn reasons(&self) -> io::Error {
         let mut reasons: Vec<(String, SocketAddr, usize)> = Vec::new();
         for (address, why) in &self.failed {
-            let why = Reason(why).to_string();
+            let why = SystemReason(why).to_string();
             match reasons.iter_mut().find(|(known, ..)| *known == why) {
                 Some((.., count)) => *count += 1,
                 None => reasons.push((why, *address, 1)),

@@ -20,7 +20,7 @@ use starttls_wrapper::proxy::{self, HEADER_TIMEOUT, Header, Sets};
 use starttls_wrapper::{cli, client};
 
 fn main() -> ExitCode {
-    client::spare_messages(FileType::Socket);
+    client::keep_stderr_from_client(FileType::Socket);
     let mut log = Log::new("proxy-env");
     let Err(why) = run(&mut log) else { return ExitCode::SUCCESS };
     log.fatal(&why);
@@ -32,7 +32,7 @@ fn run(log: &mut Log) -> Result<(), Error> {
     let mut words = env::args_os().skip(1).skip_while(|word| word == "--");
     let prog = words.next().filter(|word| !word.as_encoded_bytes().starts_with(b"-"));
     let prog = prog.ok_or_else(|| Error::Usage("proxy-env [--] prog...".into()))?;
-    client::spare_messages(FileType::Fifo);
+    client::keep_stderr_from_client(FileType::Fifo);
     let proto = env::var("PROTO").unwrap_or_else(|_| "TCP".into());
     let peer = || client::ends(stdin()).map(|ends| ends.client.to_string());
     log.client = cli::remote(&proto, &|name| env::var_os(name)).or_else(peer);
@@ -40,7 +40,7 @@ fn run(log: &mut Log) -> Result<(), Error> {
     log.client = header.ends.as_ref().map_or(log.client.take(), |ends| Some(ends.client.to_string()));
     let name = prog.to_string_lossy().into_owned();
     let mut command = Command::new([prog].into_iter().chain(words).collect(), env::vars_os());
-    tell(&header, &mut command);
+    set_variables(&header, &mut command);
     Err(Error::Prog(name, command.exec()))
 }
 
@@ -71,17 +71,17 @@ fn wait(until: Instant) -> Result<(), Error> {
 
 /// What the header tells takes the place of what the environment said. Of TLS between the sender and us prog hears
 /// nothing: it would take it for the client's.
-fn tell(header: &Header, command: &mut Command) {
+fn set_variables(header: &Header, command: &mut Command) {
     for (name, _) in env::vars_os().filter(|(name, _)| is_tls_variable(name)) {
-        command.tell(name, None::<OsString>);
+        command.set_variable(name, None::<OsString>);
     }
     for variable in header.tls.iter().flat_map(Facts::variables) {
         if let Some((name, value)) = variable.split_once('=') {
-            command.tell(name, Some(value));
+            command.set_variable(name, Some(value));
         }
     }
     let sets = Sets::find(&|name| env::var_os(name));
     for (name, value) in header.ends.iter().flat_map(|ends| sets.told(ends)) {
-        command.tell(name, value);
+        command.set_variable(name, value);
     }
 }

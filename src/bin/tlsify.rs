@@ -23,7 +23,7 @@ use starttls_wrapper::tls;
 use starttls_wrapper::window::{self, Half, Window};
 
 fn main() -> ! {
-    client::spare_messages(FileType::Socket);
+    client::keep_stderr_from_client(FileType::Socket);
     let mut log = Log::new(NAME);
     let invocation = tlsify::parse(std::env::args_os().skip(1), &|name| std::env::var_os(name));
     let outcome = invocation.and_then(|invocation| match invocation {
@@ -51,7 +51,7 @@ fn run(mut config: Config, log: &mut Log) -> Result<u8, Error> {
     let config = &config;
     let control = config.control.map(adopt).transpose()?;
     let (mut client, prog) = plaintext(config)?;
-    let ends = config.said.ends(client::ends(&client.input));
+    let ends = config.ucspi_ends.ends(client::ends(&client.input));
     if prog.is_none() {
         log.client = config.remote.clone().or_else(|| ends.map(|ends| ends.client.to_string()));
     }
@@ -76,12 +76,12 @@ fn run(mut config: Config, log: &mut Log) -> Result<u8, Error> {
 /// The plaintext side: whoever has descriptors 0 and 1, or prog and its end of what lies between.
 fn plaintext(config: &Config) -> Result<(Client, Option<Client>), Error> {
     if config.prog.is_empty() {
-        client::spare_messages(FileType::Fifo);
+        client::keep_stderr_from_client(FileType::Fifo);
         let client = Client::take()?;
         client.set_nodelay_and_keepalive();
         return Ok((client, None));
     }
-    let (client, prog) = Client::to_be_run()?;
+    let (client, prog) = Client::pipes_for_prog()?;
     Ok((client, Some(prog)))
 }
 
@@ -98,7 +98,7 @@ fn call(
     starttls_wrapper::tls::open_key_log();
     if !config.prog.is_empty() {
         // They are prog's.
-        client::replace_standard()?;
+        client::replace_stdin_and_stdout()?;
     }
     let rules = Rules {
         protocols: PROTOCOLS,
@@ -111,8 +111,8 @@ fn call(
         transcript: config.verbosity >= 3,
     };
     let side = Side::new(client.input, client.output);
-    let relay = Relay::new(config, log, window, side, Session::new(rules), report)?.telling(control);
-    config.walls.confine_session(relay.log())?;
+    let relay = Relay::new(config, log, window, side, Session::new(rules), report)?.with_control(control);
+    config.sandbox.confine_session(relay.log())?;
     relay.run()
 }
 

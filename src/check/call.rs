@@ -3,11 +3,11 @@
 use std::ffi::OsString;
 use std::process::{Command, Stdio};
 
-use super::{List, count, identity};
+use super::{Checklist, check_identity, count};
 use crate::config::{Config, Inside};
 use crate::keys;
 use crate::message::{self, Error, Log};
-use crate::sandbox::{Demand, Walls};
+use crate::sandbox::{Sandbox, SandboxMode};
 
 /// Checks everything and says so on standard output; what can be read is read, then the server is called with these
 /// arguments. Returns the exit status: zero, or that of the first failure.
@@ -15,20 +15,20 @@ use crate::sandbox::{Demand, Walls};
 /// # Errors
 /// None of what is checked; only that standard output cannot be written to.
 pub fn check_call(config: &Config, arguments: &[OsString], log: &Log) -> Result<u8, Error> {
-    let mut list = List::default();
-    list.tell("options and environment", Ok::<_, Error>(None))?;
+    let mut list = Checklist::default();
+    list.report("options and environment", Ok::<_, Error>(None))?;
     if let Inside::Called(server) = &config.inside {
-        if let Some(own) = &server.own {
-            list.tell("certificate to show", identity(own, log))?;
+        if let Some(own) = &server.client_cert {
+            list.report("certificate to show", check_identity(own, log))?;
         }
         if server.needs_chain() {
-            list.tell("trust anchors", keys::anchors(server.anchors.as_deref()).map(count))?;
+            list.report("trust anchors", keys::anchors(server.anchors.as_deref()).map(count))?;
         }
-        list.tell(&format!("a TLS session with {}", server.address), try_call(arguments))?;
+        list.report(&format!("a TLS session with {}", server.address), try_call(arguments))?;
     }
     // The last thing, as it cannot be undone.
-    let walls = Walls { demand: Demand::Require, ..config.walls };
-    list.tell("sandbox", walls.confine_session(log).map(|()| None))?;
+    let sandbox = Sandbox { mode: SandboxMode::Require, ..config.sandbox };
+    list.report("sandbox", sandbox.confine_session(log).map(|()| None))?;
     Ok(list.status)
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::visitor::{Visit, Wrong, visit};
+use super::visitor::{Visit, VisitError, visit};
 use crate::config::{BackendTls, Config, Inside, Proxy};
 use crate::message::{self, Error};
 use crate::proxy::Version;
@@ -26,7 +26,7 @@ pub(super) fn try_session(config: &Config, arguments: &[OsString]) -> Result<Opt
         let granted = if config.implicit { "" } else { "granted, " };
         return Ok(Some(format!("{granted}{}, and served inside TLS", protocol.name)));
     }
-    for proxy in others(config, &visit) {
+    for proxy in other_headers(config, &visit) {
         if let Ok(Visit::Served(_)) = attempt(config, arguments, proxy)?.0 {
             return Err(Error::TlsConfig(advice(config.proxy, proxy)));
         }
@@ -47,14 +47,14 @@ fn attempt(
     config: &Config,
     arguments: &[OsString],
     proxy: Option<Proxy>,
-) -> Result<(Result<Visit, Wrong>, Vec<u8>), Error> {
+) -> Result<(Result<Visit, VisitError>, Vec<u8>), Error> {
     let attempt = || Error::system("try a session");
     let (client, wrapper) = UnixStream::pair().map_err(attempt())?;
     client.set_read_timeout(Some(TRIAL_TIMEOUT)).map_err(attempt())?;
     let input = OwnedFd::from(wrapper.try_clone().map_err(attempt())?);
     let program = std::env::current_exe().map_err(attempt())?;
     let mut command = Command::new(program);
-    command.args(words(proxy)).args(arguments);
+    command.args(header_options(proxy)).args(arguments);
     command.stdin(input).stdout(OwnedFd::from(wrapper)).stderr(Stdio::piped());
     let session = command.spawn().map_err(attempt())?;
     drop(command);
@@ -68,16 +68,16 @@ fn attempt(
 }
 
 /// Whether the server owes an answer, before TLS or inside.
-fn is_silent(visit: &Result<Visit, Wrong>) -> bool {
+fn is_silent(visit: &Result<Visit, VisitError>) -> bool {
     match visit {
-        Err(Wrong::Inside(wrong)) => matches!(**wrong, Wrong::Silent),
-        Err(wrong) => matches!(wrong, Wrong::Silent),
+        Err(VisitError::Inside(wrong)) => matches!(**wrong, VisitError::Silent),
+        Err(wrong) => matches!(wrong, VisitError::Silent),
         Ok(visit) => matches!(visit, Visit::Unanswered(_)),
     }
 }
 
 /// The options that ask for this header.
-fn words(proxy: Option<Proxy>) -> Vec<&'static str> {
+fn header_options(proxy: Option<Proxy>) -> Vec<&'static str> {
     let Some(Proxy { version, inside }) = proxy else { return Vec::new() };
     let version = match version {
         Version::V1 => "v1",
@@ -87,7 +87,7 @@ fn words(proxy: Option<Proxy>) -> Vec<&'static str> {
 }
 
 /// The headers, and the lack of one, that may be what the server behind wants in place of what it got.
-fn others(config: &Config, visit: &Result<Visit, Wrong>) -> Vec<Option<Proxy>> {
+fn other_headers(config: &Config, visit: &Result<Visit, VisitError>) -> Vec<Option<Proxy>> {
     let header = |version, inside| Some(Proxy { version, inside });
     let all = [None, header(Version::V2, true), header(Version::V2, false), header(Version::V1, false)];
     let tls = matches!(&config.inside, Inside::Backend(backend) if backend.tls != BackendTls::None);
@@ -102,7 +102,7 @@ fn others(config: &Config, visit: &Result<Visit, Wrong>) -> Vec<Option<Proxy>> {
 
 /// What to do where the server serves with another header, and not with the given one.
 fn advice(given: Option<Proxy>, proxy: Option<Proxy>) -> String {
-    let options = words(proxy).join(" ");
+    let options = header_options(proxy).join(" ");
     match (given, proxy) {
         (_, None) => "the server takes no PROXY header, it serves without: have it read the header, or put proxy-env \
                       before it; or leave out --proxy-protocol, and it takes every client for this machine"

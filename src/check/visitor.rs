@@ -13,7 +13,7 @@ use starttls_protocols::{Policy, Protocol};
 use crate::config::Config;
 use crate::message::{Error, Quoted};
 use crate::side::Side;
-use crate::tls::{ClientAuth, Heard, Leg, Trust, pin_of};
+use crate::tls::{BackendLegConfig, ClientAuth, Heard, Leg, pin_of};
 
 /// How long the server inside TLS may take for an answer. One that takes longer has proved nothing, good or bad.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
@@ -29,41 +29,41 @@ pub(super) enum Visit {
 }
 
 /// What is wrong with a server.
-pub(super) enum Wrong {
+pub(super) enum VisitError {
     /// It says nothing.
     Silent,
     /// It closes the connection.
     Closed,
     /// Its greeting is of no protocol.
-    Unknown(Vec<u8>),
-    /// It says this in place of yes.
-    Said(Vec<u8>),
+    UnknownGreeting(Vec<u8>),
+    /// It refuses a command with this reply.
+    Refused(Vec<u8>),
     /// Its reply is none that asking for TLS can have: a line too long, or plaintext behind it.
-    Nonsense,
-    /// There is no TLS with it: why.
+    UnexpectedReply,
+    /// The handshake failed: why.
     Tls(String),
-    /// This is so inside TLS.
-    Inside(Box<Wrong>),
+    /// The same inside TLS.
+    Inside(Box<VisitError>),
 }
 
-/// Whether this client can begin TLS, and has something to say there: it has no certificate to show, and does not know
-/// whose a UCSPI-TLS server shows.
-pub(super) fn goes_in(config: &Config) -> bool {
+/// Whether this client can begin TLS and say something inside. It has no certificate of its own, and does not know which
+/// one a UCSPI-TLS server has.
+pub(super) fn enters_tls(config: &Config) -> bool {
     let speaks = config.protocol.is_none_or(|protocol| !protocol.visit.is_empty());
     speaks && config.client_auth != ClientAuth::Demanded && config.ucspi.is_none()
 }
 
 /// The whole visit, over a socket that does not wait for ever.
-pub(super) fn visit(config: &Config, socket: UnixStream) -> Result<Visit, Wrong> {
-    let mut server = Side::over(OwnedFd::from(socket))?;
+pub(super) fn visit(config: &Config, socket: UnixStream) -> Result<Visit, VisitError> {
+    let mut server = Side::from_socket(OwnedFd::from(socket))?;
     if config.accept_proxy {
         server.write(header(config));
     }
     let before = match config.implicit {
         true => None,
-        false => Some(talk(config, &mut server, config.protocol, ScriptedClient::starttls)?),
+        false => Some(run_script(config, &mut server, config.protocol, ScriptedClient::starttls)?),
     };
-    if let Some(protocol) = before.filter(|_| !goes_in(config)) {
+    if let Some(protocol) = before.filter(|_| !enters_tls(config)) {
         return Ok(Visit::Granted(protocol));
     }
     begin_tls(&mut server, leg(config)?)?;
@@ -73,30 +73,30 @@ pub(super) fn visit(config: &Config, socket: UnixStream) -> Result<Visit, Wrong>
     }
     let greeted = |protocol: Protocol| before.is_some() && !(protocol.snooper)(Policy::INSIDE).greets_again();
     let visit = |protocol| ScriptedClient::visit(protocol, greeted(protocol));
-    match (talk(config, &mut server, before.or(config.protocol), visit), before) {
+    match (run_script(config, &mut server, before.or(config.protocol), visit), before) {
         (Ok(protocol), _) => Ok(Visit::Served(protocol)),
-        (Err(Wrong::Silent | Wrong::Closed), Some(protocol)) => Ok(Visit::Unanswered(protocol)),
-        (Err(wrong), _) => Err(Wrong::Inside(Box::new(wrong))),
+        (Err(VisitError::Silent | VisitError::Closed), Some(protocol)) => Ok(Visit::Unanswered(protocol)),
+        (Err(wrong), _) => Err(VisitError::Inside(Box::new(wrong))),
     }
 }
 
 /// What the load balancer would say. Rules behind it want a client, and the environment may name none; a server that is
 /// told on who the client is hears that it is nobody.
 fn header(config: &Config) -> &'static [u8] {
-    let known = config.proxy.is_some() || config.said.ends(None).is_some();
+    let known = config.proxy.is_some() || config.ucspi_ends.ends(None).is_some();
     if known { b"PROXY UNKNOWN\r\n" } else { b"PROXY TCP4 127.0.0.1 127.0.0.1 1 25\r\n" }
 }
 
-/// Goes a way to its end. The greeting shows the protocol, if nobody knows it.
-fn talk(
+/// Sends the commands of a script. Where nobody has named the protocol, the greeting shows it.
+fn run_script(
     config: &Config,
     server: &mut Side,
     known: Option<Protocol>,
     script: impl Fn(Protocol) -> ScriptedClient,
-) -> Result<Protocol, Wrong> {
+) -> Result<Protocol, VisitError> {
     let mut heard = if known.is_none() { hear(server)? } else { Vec::new() };
     let by_greeting = || config.protocols.iter().copied().find(|protocol| protocol.is_greeted_by(&heard));
-    let Some(protocol) = known.or_else(by_greeting) else { return Err(Wrong::Unknown(heard)) };
+    let Some(protocol) = known.or_else(by_greeting) else { return Err(VisitError::UnknownGreeting(heard)) };
     let mut client = script(protocol);
     let mut step = if heard.is_empty() { client.begin() } else { client.hears(&heard) };
     loop {
@@ -105,69 +105,69 @@ fn talk(
             Step::Send(line) => server.write(line),
             Step::Done => return Ok(protocol),
             Step::Fail(ScriptFailure::Refused(line) | ScriptFailure::GreetingRefuses(line)) => {
-                return Err(Wrong::Said(line));
+                return Err(VisitError::Refused(line));
             }
-            Step::Fail(_) => return Err(Wrong::Nonsense),
+            Step::Fail(_) => return Err(VisitError::UnexpectedReply),
         }
         heard = hear(server)?;
         step = client.hears(&heard);
     }
 }
 
-fn hear(server: &mut Side) -> Result<Vec<u8>, Wrong> {
-    let mut buffer = vec![0; PIECE];
+fn hear(server: &mut Side) -> Result<Vec<u8>, VisitError> {
+    let mut buffer = vec![0; READ_SIZE];
     match server.read(&mut buffer) {
         Ok(Heard::Bytes(count)) => {
             buffer.truncate(count);
             Ok(buffer)
         }
-        Ok(Heard::Nothing) => Err(Wrong::Silent),
-        Ok(Heard::End | Heard::Cut) | Err(_) => Err(Wrong::Closed),
+        Ok(Heard::Nothing) => Err(VisitError::Silent),
+        Ok(Heard::End | Heard::Cut) | Err(_) => Err(VisitError::Closed),
     }
 }
 
-fn begin_tls(server: &mut Side, leg: Leg) -> Result<(), Wrong> {
+fn begin_tls(server: &mut Side, leg: Leg) -> Result<(), VisitError> {
     match server.begin_tls(leg, Surplus::none()).and_then(|()| server.handshake()) {
         Ok(true) => Ok(()),
-        Ok(false) => Err(Wrong::Silent),
-        Err(why) => Err(Wrong::Tls(why.to_string())),
+        Ok(false) => Err(VisitError::Silent),
+        Err(why) => Err(VisitError::Tls(why.to_string())),
     }
 }
 
-/// It is this program's own certificate, so its key is the proof.
-fn leg(config: &Config) -> Result<Leg, Wrong> {
+/// The server is this very program, so the key of its certificate is the proof.
+fn leg(config: &Config) -> Result<Leg, VisitError> {
     let files = config.names.all().into_iter().filter_map(|(_, files)| files.ok());
     let pins: Vec<_> =
         files.filter_map(|files| files.certificates().ok()).flatten().filter_map(|one| pin_of(&one)).collect();
     let names = [config.names.example()];
-    let trust = Trust {
+    let leg = BackendLegConfig {
         names: &names,
         anchors: None,
         pins: &pins,
         sni: names.first().map(String::as_str),
         alpn: &[],
-        lowest: config.tls.lowest,
+        min_version: config.tls.min_version,
         hybrid: false,
         close_notify: true,
-        own: None,
+        client_cert: None,
     };
-    Ok(trust.leg()?)
+    Ok(leg.leg()?)
 }
 
-impl From<Error> for Wrong {
+impl From<Error> for VisitError {
     fn from(why: Error) -> Self {
         Self::Tls(why.to_string())
     }
 }
 
-impl Display for Wrong {
+impl Display for VisitError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Silent => f.write_str("it is silent"),
             Self::Closed => f.write_str("it closed the connection"),
-            Self::Unknown(greeting) => write!(f, "unknown greeting: {}", Quoted(greeting)),
-            Self::Said(line) => write!(f, "it said {}", Quoted(line)),
-            Self::Nonsense => f.write_str("unexpected reply while asking for TLS"),
+            Self::UnknownGreeting(greeting) => write!(f, "unknown greeting: {}", Quoted(greeting)),
+            Self::Refused(line) => write!(f, "it said {}", Quoted(line)),
+            Self::UnexpectedReply => f.write_str("unexpected reply while asking for TLS"),
             Self::Tls(why) => write!(f, "TLS with it failed: {}", Quoted(why.as_bytes())),
             Self::Inside(wrong) => write!(f, "inside TLS {wrong}"),
         }
@@ -175,4 +175,4 @@ impl Display for Wrong {
 }
 
 /// The most bytes read at a time.
-const PIECE: usize = 4096;
+const READ_SIZE: usize = 4096;

@@ -2,10 +2,10 @@
 
 use std::ffi::OsString;
 
-use crate::config::{Config, DESCRIPTORS, Numbers};
+use crate::config::{Config, DESCRIPTOR_VARIABLES, DescriptorNumbers};
 use crate::keys::Authorities;
 use crate::message::Error;
-use crate::proxy::Said;
+use crate::proxy::UcspiEnds;
 use crate::tls::ClientAuth;
 
 /// As in s6-tlsd, the directory wins.
@@ -22,9 +22,9 @@ pub(super) fn authorities(
     found.map(Some).ok_or_else(|| Error::Environment(missing.into()))
 }
 
-pub(super) fn ucspi(env: &dyn Fn(&str) -> Option<OsString>) -> Result<Option<Numbers>, Error> {
-    let values = DESCRIPTORS.map(env);
-    Numbers::of(values.each_ref().map(|value| value.as_ref().map(|value| value.to_str().unwrap_or_default())))
+pub(super) fn ucspi(env: &dyn Fn(&str) -> Option<OsString>) -> Result<Option<DescriptorNumbers>, Error> {
+    let values = DESCRIPTOR_VARIABLES.map(env);
+    DescriptorNumbers::of(values.each_ref().map(|value| value.as_ref().map(|value| value.to_str().unwrap_or_default())))
 }
 
 pub(super) fn ids(env: &dyn Fn(&str) -> Option<OsString>) -> Result<Option<(u32, u32)>, Error> {
@@ -40,11 +40,11 @@ pub(super) fn ids(env: &dyn Fn(&str) -> Option<OsString>) -> Result<Option<(u32,
     }
 }
 
-/// Who the client is, as far as the super-server says.
-pub(super) fn tell_client(config: &mut Config, env: &dyn Fn(&str) -> Option<OsString>) {
+/// Reads who the client is, as far as the super-server says.
+pub(super) fn read_client(config: &mut Config, env: &dyn Fn(&str) -> Option<OsString>) {
     config.proto = env("PROTO").map_or("TCP".into(), |proto| proto.to_string_lossy().into_owned());
     config.remote = remote(&config.proto, env);
-    config.said = Said::read(&config.proto, env);
+    config.ucspi_ends = UcspiEnds::read(&config.proto, env);
 }
 
 /// The client's address for messages, as the super-server tells it.

@@ -128,7 +128,7 @@ impl Options {
             "--key" => self.key = Some(argument.path()?),
             "--proxy-protocol" => self.proxy_version = Some(argument.proxy_version()?),
             "--proxy-inside" => self.proxy_inside = true,
-            "--tls-min" => config.tls.lowest = argument.lowest()?,
+            "--tls-min" => config.tls.min_version = argument.min_version()?,
             "--pq" => server.hybrid = true,
             "-T" => server.connect_timeout = argument.milliseconds()?,
             "-K" => config.tls.handshake_timeout = argument.milliseconds()?,
@@ -137,7 +137,7 @@ impl Options {
             "-J" => config.tls.cut_is_error = true,
             "-j" => config.tls.cut_is_error = false,
             "--control" => config.control = Some(argument.number()?),
-            "--sandbox" => config.walls.demand = argument.demand()?,
+            "--sandbox" => config.sandbox.mode = argument.sandbox_mode()?,
             "-Z" => config.keep_environment = true,
             "-z" => config.keep_environment = false,
             "-v" => config.verbosity = argument.number()?,
@@ -156,8 +156,8 @@ impl Options {
             version => version.map(|version| Proxy { version, inside: self.proxy_inside }),
         };
         config.inside = Inside::Called(self.server);
-        config.walls.ids = environment::ids(env)?;
-        environment::tell_client(&mut config, env);
+        config.sandbox.ids = environment::ids(env)?;
+        environment::read_client(&mut config, env);
         Ok(config)
     }
 
@@ -177,7 +177,7 @@ impl Options {
         }
         // The first name is the usual one, and exim takes an offer of one only.
         server.alpn = self.config.protocol.and_then(|protocol| protocol.alpn.first().copied());
-        server.own = match (self.cert.take(), self.key.take()) {
+        server.client_cert = match (self.cert.take(), self.key.take()) {
             (Some(chain), Some(key)) => Some(Files { key, chain }),
             (None, None) => None,
             _ => return Err(Error::Usage("--cert and --key belong together: give both or neither".into())),

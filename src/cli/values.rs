@@ -10,8 +10,8 @@ use starttls_protocols::Protocol;
 use crate::config::BackendTls;
 use crate::message::Error;
 use crate::proxy::Version;
-use crate::sandbox::Demand;
-use crate::tls::{Lowest, Pin, pin};
+use crate::sandbox::SandboxMode;
+use crate::tls::{MinVersion, Pin, pin};
 
 /// What stands behind an option.
 pub(super) struct Argument<'a> {
@@ -58,10 +58,10 @@ impl Argument<'_> {
         found.map(Some).ok_or_else(|| Error::Usage(format!("--protocol wants auto or one of {}, not {name}", names())))
     }
 
-    pub(super) fn lowest(&mut self) -> Result<Lowest, Error> {
+    pub(super) fn min_version(&mut self) -> Result<MinVersion, Error> {
         match self.text()?.as_str() {
-            "1.2" => Ok(Lowest::V1_2),
-            "1.3" => Ok(Lowest::V1_3),
+            "1.2" => Ok(MinVersion::V1_2),
+            "1.3" => Ok(MinVersion::V1_3),
             other => Err(Error::Usage(format!("--tls-min wants 1.2 or 1.3, not {other}"))),
         }
     }
@@ -86,10 +86,10 @@ impl Argument<'_> {
         }
     }
 
-    pub(super) fn demand(&mut self) -> Result<Demand, Error> {
+    pub(super) fn sandbox_mode(&mut self) -> Result<SandboxMode, Error> {
         match self.text()?.as_str() {
-            "try" => Ok(Demand::Try),
-            "require" => Ok(Demand::Require),
+            "try" => Ok(SandboxMode::Try),
+            "require" => Ok(SandboxMode::Require),
             word => Err(Error::Usage(format!("--sandbox wants try or require, not {word}"))),
         }
     }

@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 
 /// The variables of UCSPI-TLS with the numbers of descriptors: of the control socket, of the pipe to read from, of the
 /// pipe to write to.
-pub const DESCRIPTORS: [&str; 3] = ["SSLCTLFD", "SSLREADFD", "SSLWRITEFD"];
+pub const DESCRIPTOR_VARIABLES: [&str; 3] = ["SSLCTLFD", "SSLREADFD", "SSLWRITEFD"];
 
 /// Whether a variable is the wrapper's own, and so hidden from prog unless `-Z` is given.
 pub fn is_own_variable(name: &OsStr) -> bool {

@@ -2,7 +2,7 @@
 
 use starttls_protocols::session::MAX_STARTTLS_TRIES;
 
-use super::refused;
+use super::not_allowed;
 use crate::config::{Config, Inside};
 use crate::message::Error;
 
@@ -16,19 +16,19 @@ pub(super) struct Allowance {
     pub(super) anchors: Tries,
     pub(super) chain: bool,
     pub(super) signature: bool,
-    /// One for each connection.
-    pub(super) own_chain: bool,
-    pub(super) own_signature: bool,
+    /// Each connection to the backend brings one, and one signature.
+    pub(super) backend_chain: bool,
+    pub(super) backend_signature: bool,
 }
 
 /// What may fail and be tried again, but not for ever.
 pub(super) struct Tries(u8);
 
 impl Allowance {
-    /// What a session has coming at its beginning.
+    /// What a session may ask for when it begins.
     pub(super) fn of(config: &Config) -> Self {
-        // A TLS server that is told of TLS is reached once more then; one that may be spoken to in another way is called
-        // again for it.
+        // A TLS server that is told of the client's TLS is reached once more after the handshake; each way of beginning
+        // TLS that may be tried wants a connection of its own.
         let called = matches!(config.inside, Inside::Called(_));
         let connections = if called { 1 } else { MAX_STARTTLS_TRIES + u8::from(config.server_learns_of_tls()) };
         let ways = match &config.inside {
@@ -44,15 +44,15 @@ impl Allowance {
             anchors: Tries(connections),
             chain: !called,
             signature: !called,
-            own_chain: false,
-            own_signature: false,
+            backend_chain: false,
+            backend_signature: false,
         }
     }
 }
 
 impl Tries {
     pub(super) fn take(&mut self) -> Result<(), Error> {
-        self.0 = self.0.checked_sub(1).ok_or_else(refused)?;
+        self.0 = self.0.checked_sub(1).ok_or_else(not_allowed)?;
         Ok(())
     }
 }

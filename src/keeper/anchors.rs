@@ -5,19 +5,19 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
 
-use super::{Keeper, refused};
+use super::{Keeper, not_allowed};
 use crate::message::Error;
 use crate::{keys, window};
 
 impl Keeper<'_> {
-    pub(super) fn anchors(&mut self) -> Result<(), Error> {
+    pub(super) fn backend_anchors(&mut self) -> Result<(), Error> {
         self.allowance.anchors.take()?;
         let anchors = keys::anchors(self.backend()?.anchors.as_deref())?;
         self.window.grant(&[], &[sealed(&anchors)?.as_fd()])
     }
 
-    pub(super) fn authorities(&mut self) -> Result<(), Error> {
-        let file = self.authorities.take().ok_or_else(refused)?;
+    pub(super) fn client_anchors(&mut self) -> Result<(), Error> {
+        let file = self.client_anchors.take().ok_or_else(not_allowed)?;
         self.window.grant(&[], &[file.as_fd()])
     }
 }

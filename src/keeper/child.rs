@@ -1,5 +1,5 @@
-//! A process that was started here. Until its end was heard its id is its own; afterwards it may be anybody's, and nobody
-//! is signalled by it.
+//! A process that was started here. Once it is reaped its id may be another process's, so nothing is signalled by it any
+//! more.
 
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, kill_process, waitpid};
@@ -18,7 +18,7 @@ impl Child {
 
     /// How it ended, if it has. Does not wait.
     pub(super) fn ended(&mut self) -> Result<Option<WaitStatus>, Errno> {
-        self.look(WaitOptions::NOHANG)
+        self.wait(WaitOptions::NOHANG)
     }
 
     /// Signals it, unless it has ended.
@@ -29,10 +29,10 @@ impl Child {
         }
     }
 
-    /// Makes an end of it.
+    /// Kills it, and waits for its end.
     pub(super) fn kill(&mut self) -> Result<(), Errno> {
         self.signal(Signal::KILL)?;
-        self.look(WaitOptions::empty()).map(drop)
+        self.wait(WaitOptions::empty()).map(drop)
     }
 
     /// Its process id, while it has one.
@@ -40,7 +40,7 @@ impl Child {
         self.status.is_none().then_some(self.pid)
     }
 
-    fn look(&mut self, options: WaitOptions) -> Result<Option<WaitStatus>, Errno> {
+    fn wait(&mut self, options: WaitOptions) -> Result<Option<WaitStatus>, Errno> {
         if self.status.is_none() {
             let ended = rustix::io::retry_on_intr(|| waitpid(Some(self.pid), options))?;
             self.status = ended.map(|(_, status)| status);

@@ -12,7 +12,7 @@ use crate::message::Error;
 impl Keeper<'_> {
     /// Waits for the session's next packet. False if this process was told to end.
     pub(super) fn session_speaks(&mut self) -> Result<bool, Error> {
-        // Before waiting, too: who connects has heard the signal already.
+        // Before waiting, too: a connection that was made for the session may have taken the signal.
         while !self.is_told_to_end() {
             if self.signals.wait(Some(self.window.as_fd()), None)? {
                 return Ok(!self.is_told_to_end());
@@ -61,7 +61,7 @@ impl Keeper<'_> {
     pub(super) fn end_prog(&mut self, signal: Signal) {
         self.kill_at.get_or_insert_with(|| Instant::now() + TERMINATION_TIMEOUT);
         if let Some(prog) = &mut self.prog {
-            // One that may not be told has the end of its input to go by.
+            // It may be another user's, who cannot be signalled; then it sees the end of its input.
             let _ = prog.signal(signal);
         }
     }
@@ -92,5 +92,5 @@ impl Keeper<'_> {
 }
 
 /// How long a session and a prog that were told to end are waited for, both together, before they are killed. Neither has
-/// anything to do but to say goodbye.
+/// more to do than to say goodbye.
 const TERMINATION_TIMEOUT: Duration = Duration::from_secs(2);

@@ -1,7 +1,7 @@
 //! The keys: when they are read, which one stays, and what it signs. None of them leaves this process.
 
 use super::anchors::sealed;
-use super::{Keeper, refused};
+use super::{Keeper, not_allowed};
 use crate::config::Inside;
 use crate::message::Error;
 use crate::tls::{self, Identity};
@@ -18,7 +18,7 @@ impl Keeper<'_> {
         self.config.names.check()?;
         self.identity = self.config.names.default_files().map(|files| files.load(self.log)).transpose()?;
         if let Some(authorities) = &self.config.authorities {
-            self.authorities = Some(sealed(&authorities.load()?)?);
+            self.client_anchors = Some(sealed(&authorities.load()?)?);
         }
         self.window.grant(&[], &[])
     }
@@ -27,7 +27,7 @@ impl Keeper<'_> {
     /// client can verify.
     pub(super) fn chain(&mut self, name: Option<&str>, schemes: &[u16]) -> Result<(), Error> {
         if !std::mem::take(&mut self.allowance.chain) {
-            return Err(refused());
+            return Err(not_allowed());
         }
         let default = self.identity.take();
         let own = name.and_then(|name| self.config.names.named().find(name));
@@ -42,27 +42,27 @@ impl Keeper<'_> {
         // Only with -k 2 there can be none; then there is no such name here.
         let Some(identity) = &mut self.identity else { return self.window.refuse() };
         identity.settle(schemes);
-        self.window.grant(&shown(identity), &[])
+        self.window.grant(&chain_packet(identity), &[])
     }
 
-    pub(super) fn own_chain(&mut self) -> Result<(), Error> {
-        let files = self.backend()?.own.as_ref().filter(|_| std::mem::take(&mut self.allowance.own_chain));
-        let identity = self.own.insert(files.ok_or_else(refused)?.load(self.log)?);
-        self.window.grant(&shown(identity), &[])
+    pub(super) fn chain_for_backend(&mut self) -> Result<(), Error> {
+        let files = self.backend()?.client_cert.as_ref().filter(|_| std::mem::take(&mut self.allowance.backend_chain));
+        let identity = self.backend_identity.insert(files.ok_or_else(not_allowed)?.load(self.log)?);
+        self.window.grant(&chain_packet(identity), &[])
     }
 
     pub(super) fn sign(&mut self, peer: Peer, scheme: u16, message: &[u8]) -> Result<(), Error> {
         let (identity, left) = match peer {
             Peer::Client => (&self.identity, &mut self.allowance.signature),
-            Peer::Backend => (&self.own, &mut self.allowance.own_signature),
+            Peer::Backend => (&self.backend_identity, &mut self.allowance.backend_signature),
         };
         let identity = identity.as_ref().filter(|_| std::mem::take(left));
-        let signature = identity.and_then(|identity| identity.sign(peer, scheme, message)).ok_or_else(refused)?;
+        let signature = identity.and_then(|identity| identity.sign(peer, scheme, message)).ok_or_else(not_allowed)?;
         self.window.grant(&signature, &[])
     }
 }
 
-fn shown(identity: &Identity) -> Vec<u8> {
+fn chain_packet(identity: &Identity) -> Vec<u8> {
     let certificates = identity.chain().iter().map(|certificate| certificate.to_vec()).collect();
     Chain { schemes: identity.schemes(), certificates }.encode()
 }

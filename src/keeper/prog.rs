@@ -7,10 +7,10 @@ use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::Signal;
 
 use super::child::Child;
-use super::{Keeper, refused};
+use super::{Keeper, not_allowed};
 use crate::address::{Address, CONNECT_TIMEOUT};
 use crate::command::Command;
-use crate::config::{DESCRIPTORS, Inside, is_own_variable, is_tls_fact};
+use crate::config::{DESCRIPTOR_VARIABLES, Inside, is_own_variable, is_tls_fact};
 use crate::message::Error;
 use crate::proxy::Sets;
 use crate::ucspi;
@@ -20,7 +20,7 @@ impl Keeper<'_> {
         let allowed =
             if variables.is_some() { &mut self.allowance.tls_prog } else { &mut self.allowance.plaintext_prog };
         if !std::mem::take(allowed) {
-            return Err(refused());
+            return Err(not_allowed());
         }
         if variables.is_some() {
             // There is one prog at a time, whether the session has asked for the first one's end or not.
@@ -28,20 +28,20 @@ impl Keeper<'_> {
         }
         let mut command = self.command();
         for variable in variables.iter().flatten() {
-            // A UCSPI-TLS server knows more of TLS than we, and may say what is not the case.
+            // A UCSPI-TLS server may tell more of TLS than this program does, and say what is not there (`NAME` alone).
             let told = self.config.ucspi.is_some();
             let (name, value) =
                 variable.split_once('=').map_or((&**variable, None), |(name, value)| (name, Some(value)));
             if !ucspi::may_be_told(variable) || !(told || is_tls_fact(name.as_ref())) {
-                return Err(refused());
+                return Err(not_allowed());
             }
-            command.tell(name, value);
+            command.set_variable(name, value);
         }
         if matches!(self.config.inside, Inside::Itself) {
-            return self.spawn_with_ucspi(command);
+            return self.spawn_ucspi_prog(command);
         }
         if matches!(self.config.inside, Inside::Called(_)) {
-            return self.spawn_caller(command);
+            return self.spawn_client_prog(command);
         }
         if let Some(server) = &self.config.connect {
             return self.connect_server(server);
@@ -80,14 +80,14 @@ impl Keeper<'_> {
         let inherited = std::env::vars_os().filter(|(name, _)| self.is_inherited(name));
         let mut command = Command::new(self.config.prog.clone(), inherited);
         for (name, value) in self.ends.iter().flat_map(|ends| Sets::find(&|name| std::env::var_os(name)).told(ends)) {
-            command.tell(name, value);
+            command.set_variable(name, value);
         }
         command
     }
 
-    /// Whether prog has this variable of ours.
+    /// Whether prog inherits this variable.
     fn is_inherited(&self, name: &OsStr) -> bool {
-        let offer = DESCRIPTORS.iter().any(|offer| *offer == name);
+        let offer = DESCRIPTOR_VARIABLES.iter().any(|offer| *offer == name);
         // Nobody behind us can take up the offer that was made to us.
         let taken = self.config.ucspi.is_some() && name == ucspi::OFFER;
         let own = is_own_variable(name) && !self.config.keep_environment;
@@ -106,7 +106,7 @@ impl Keeper<'_> {
         }
     }
 
-    /// Makes an end of the plaintext server, if it did not end by itself while the handshake ran.
+    /// Kills the plaintext server, if it has not ended by itself while the handshake ran, and reaps it.
     pub(super) fn reap_plaintext_prog(&mut self) {
         if let Some(mut prog) = self.retired.take() {
             let _ = prog.kill();

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::file::{self, read, unable};
 use super::found::{Found, certificates};
-use crate::message::{Error, Reason};
+use crate::message::{Error, SystemReason};
 use crate::tls::{self, CertificateDer};
 
 /// The most bytes of trust anchors. The systems' bundles have a fifth of a million.
@@ -54,8 +54,8 @@ impl Authorities {
 
     fn in_directory(directory: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
         let mut found = Vec::new();
-        for entry in directory.read_dir().map_err(|why| unable("open", ANCHORS, directory, Reason(&why)))? {
-            let entry = entry.map_err(|why| unable("read", ANCHORS, directory, Reason(&why)))?;
+        for entry in directory.read_dir().map_err(|why| unable("open", ANCHORS, directory, SystemReason(&why)))? {
+            let entry = entry.map_err(|why| unable("read", ANCHORS, directory, SystemReason(&why)))?;
             if is_hash(&entry.file_name()) {
                 found.extend(anchors_in(&entry.path())?);
             }

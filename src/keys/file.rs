@@ -7,7 +7,7 @@ use std::path::Path;
 use rustix::fs::{FileType, Mode, OFlags, fstat, open};
 use rustix::io::Errno;
 
-use crate::message::{Error, Reason};
+use crate::message::{Error, SystemReason};
 
 /// The longest file in bytes. The systems' bundles of trust anchors have a quarter of a million.
 pub const MAX_FILE: usize = 4 * 1024 * 1024;
@@ -29,7 +29,7 @@ pub(super) fn read(path: &Path, what: &str) -> Result<Contents, Error> {
     let (file, is_open_to_all) = regular(path, what)?;
     let mut bytes = Vec::new();
     let most = MAX_FILE as u64 + 1;
-    file.take(most).read_to_end(&mut bytes).map_err(|why| unable("read", what, path, Reason(&why)))?;
+    file.take(most).read_to_end(&mut bytes).map_err(|why| unable("read", what, path, SystemReason(&why)))?;
     if bytes.len() > MAX_FILE { Err(too_long(path, what)) } else { Ok(Contents { bytes, is_open_to_all }) }
 }
 
@@ -40,9 +40,9 @@ fn regular(path: &Path, what: &str) -> Result<(File, bool), Error> {
     let file = match open(path, flags, Mode::empty()) {
         Ok(file) => file,
         Err(Errno::NXIO) => return Err(no_file("a socket")),
-        Err(why) => return Err(unable("open", what, path, Reason(&why.into()))),
+        Err(why) => return Err(unable("open", what, path, SystemReason(&why.into()))),
     };
-    let stat = fstat(&file).map_err(|why| unable("open", what, path, Reason(&why.into())))?;
+    let stat = fstat(&file).map_err(|why| unable("open", what, path, SystemReason(&why.into())))?;
     match FileType::from_raw_mode(stat.st_mode) {
         FileType::RegularFile if usize::try_from(stat.st_size).is_ok_and(|size| size > MAX_FILE) => {
             Err(too_long(path, what))

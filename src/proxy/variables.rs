@@ -10,12 +10,12 @@ type Environment<'a> = &'a dyn Fn(&str) -> Option<OsString>;
 
 /// What the environment says of both ends, each part by itself: few super-servers say all of it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Said {
+pub struct UcspiEnds {
     client: (Option<IpAddr>, Option<u16>),
     server: (Option<IpAddr>, Option<u16>),
 }
 
-impl Said {
+impl UcspiEnds {
     /// What `${PROTO}REMOTEIP` and its like say.
     pub fn read(proto: &str, env: Environment<'_>) -> Self {
         let ip = |name: &str| address(&env(&format!("{proto}{name}IP"))?);
@@ -102,8 +102,10 @@ const BESIDE: &[&str] = &["TCP", "TCP6", "SSL", "SSL6"];
 mod tests {
     use super::*;
 
-    fn said(variables: &[(&str, &str)]) -> Said {
-        Said::read("TCP", &|name| variables.iter().find(|(known, _)| *known == name).map(|(_, value)| value.into()))
+    fn said(variables: &[(&str, &str)]) -> UcspiEnds {
+        UcspiEnds::read("TCP", &|name| {
+            variables.iter().find(|(known, _)| *known == name).map(|(_, value)| value.into())
+        })
     }
 
     fn ends(client: &str, server: &str) -> Ends {

@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use super::failure::NoTls;
-use super::reactor::Who;
-use super::{BACKEND_TIMEOUT, PIECE, Relay};
+use super::failure::TlsFailure;
+use super::reactor::SideId;
+use super::{BACKEND_TIMEOUT, READ_SIZE, Relay};
 use crate::config::{Backend, BackendTls, Inside};
 use crate::message::Error;
 use crate::tls::Heard;
@@ -34,7 +34,7 @@ impl Relay<'_> {
             self.session.prepared(ready);
             return Ok(());
         };
-        match if ready { self.reach(backend, BACKEND_TIMEOUT) } else { Err(NoTls::Reported) } {
+        match if ready { self.reach(backend, BACKEND_TIMEOUT) } else { Err(TlsFailure::Reported) } {
             Ok(Reached { greeted, until }) => {
                 if self.config.server_learns_of_tls() {
                     self.session.backend_reached();
@@ -58,7 +58,7 @@ impl Relay<'_> {
     pub(super) fn reach_inside(&mut self, backend: &Backend) -> Result<(), Error> {
         match self.reach(backend, BACKEND_TIMEOUT) {
             Ok(Reached { greeted, .. }) => {
-                self.backend_serves()?;
+                self.promote_backend()?;
                 if greeted {
                     self.session.backend_greeted();
                 }
@@ -72,22 +72,22 @@ impl Relay<'_> {
     }
 
     /// The backend takes the plaintext server's place.
-    pub(super) fn backend_serves(&mut self) -> Result<(), Error> {
+    pub(super) fn promote_backend(&mut self) -> Result<(), Error> {
         if let Some(backend) = self.backend.take() {
             self.reactor.deregister(&backend);
-            self.serve_with(backend)?;
+            self.set_server(backend)?;
         }
         Ok(())
     }
 
-    /// Connects, and makes sure who the backend is. It has so long from its connection on.
-    pub(super) fn reach(&mut self, backend: &Backend, timeout: Duration) -> Result<Reached, NoTls> {
+    /// Connects to the backend and verifies it, within this time from the connection on.
+    pub(super) fn reach(&mut self, backend: &Backend, timeout: Duration) -> Result<Reached, TlsFailure> {
         match (self.reach_by(backend, backend.tls, &Ask::Connect, timeout), backend.tls) {
-            (Err(NoTls::Refused(ScriptFailure::Refused(_))), BackendTls::Either(_)) => {
+            (Err(TlsFailure::Refused(ScriptFailure::Refused(_))), BackendTls::Either(_)) => {
                 self.drop_backend();
                 self.reach_by(backend, BackendTls::Implicit, &Ask::ConnectImplicit, timeout)
             }
-            (Err(why @ NoTls::Refused(ScriptFailure::Refused(_))), BackendTls::Opportunistic) => {
+            (Err(why @ TlsFailure::Refused(ScriptFailure::Refused(_))), BackendTls::Opportunistic) => {
                 // Law 8: this is the one way into plaintext that was not asked for by name, so it is told. The
                 // connection is a fresh one: what was said on the old one was this program's.
                 if !self.report.is_in_plaintext() {
@@ -102,14 +102,20 @@ impl Relay<'_> {
         }
     }
 
-    fn reach_by(&mut self, backend: &Backend, tls: BackendTls, ask: &Ask, timeout: Duration) -> Result<Reached, NoTls> {
-        let side = self.ask_for_side(ask)?.ok_or(NoTls::Reported)?;
+    fn reach_by(
+        &mut self,
+        backend: &Backend,
+        tls: BackendTls,
+        ask: &Ask,
+        timeout: Duration,
+    ) -> Result<Reached, TlsFailure> {
+        let side = self.ask_for_side(ask)?.ok_or(TlsFailure::Reported)?;
         let until = Instant::now() + timeout;
-        self.reactor.register(Who::Backend, &side)?;
+        self.reactor.register(SideId::Backend, &side)?;
         self.backend = Some(side);
         let proxy = self.config.proxy;
         if let Some(proxy) = proxy.filter(|proxy| !proxy.inside) {
-            self.tell_backend(&self.backend_header(proxy.version));
+            self.send_to_backend(&self.backend_header(proxy.version));
         }
         let greeted = matches!(tls, BackendTls::StartTls | BackendTls::Either(_) | BackendTls::Opportunistic);
         if greeted {
@@ -119,57 +125,57 @@ impl Relay<'_> {
             self.report.reached("plaintext");
             return Ok(Reached { greeted, until });
         }
-        self.secure(backend, until)?;
+        self.begin_backend_tls(backend, until)?;
         if let Some(proxy) = proxy.filter(|proxy| proxy.inside) {
-            self.tell_backend(&self.backend_header(proxy.version));
+            self.send_to_backend(&self.backend_header(proxy.version));
         }
         Ok(Reached { greeted, until })
     }
 
     /// TLS with the backend.
-    fn secure(&mut self, backend: &Backend, until: Instant) -> Result<(), NoTls> {
-        let leg = self.backend_leg(backend)?.ok_or(NoTls::Reported)?;
+    fn begin_backend_tls(&mut self, backend: &Backend, until: Instant) -> Result<(), TlsFailure> {
+        let leg = self.backend_leg(backend)?.ok_or(TlsFailure::Reported)?;
         while self.backend.as_mut().is_some_and(|side| !side.flush()) {
             if !self.wait(Some(until))? {
-                return Err(NoTls::timeout());
+                return Err(TlsFailure::timeout());
             }
         }
-        self.backend.as_mut().ok_or_else(NoTls::closed)?.begin_tls(leg, Surplus::none())?;
-        self.handshake(Who::Backend, until)?;
+        self.backend.as_mut().ok_or_else(TlsFailure::closed)?.begin_tls(leg, Surplus::none())?;
+        self.handshake(SideId::Backend, until)?;
         self.report.reached(backend.proof());
         Ok(())
     }
 
     /// Asks the backend for STARTTLS, up to its go-ahead.
-    fn request_starttls(&mut self, until: Instant) -> Result<(), NoTls> {
+    fn request_starttls(&mut self, until: Instant) -> Result<(), TlsFailure> {
         // STARTTLS was asked for, so the protocol is known.
         let mut client =
-            ScriptedClient::starttls(self.session.protocol().or(self.config.protocol).ok_or_else(NoTls::closed)?);
-        let mut buffer = [0; PIECE];
+            ScriptedClient::starttls(self.session.protocol().or(self.config.protocol).ok_or_else(TlsFailure::closed)?);
+        let mut buffer = [0; READ_SIZE];
         let mut step = client.begin();
         loop {
             match step {
                 Step::Wait => {}
-                Step::Send(line) => self.tell_backend(line),
+                Step::Send(line) => self.send_to_backend(line),
                 Step::Done => return Ok(()),
-                Step::Fail(refusal) => return Err(NoTls::Refused(refusal)),
+                Step::Fail(refusal) => return Err(TlsFailure::Refused(refusal)),
             }
-            let room = client.room().min(PIECE);
+            let room = client.room().min(READ_SIZE);
             let count = self.read_backend(buffer.get_mut(..room).unwrap_or_default(), until)?;
             step = client.hears(buffer.get(..count).unwrap_or_default());
         }
     }
 
-    pub(super) fn tell_backend(&mut self, bytes: &[u8]) {
+    pub(super) fn send_to_backend(&mut self, bytes: &[u8]) {
         if let Some(side) = &mut self.backend {
             side.write(bytes);
         }
     }
 
     fn hear_backend(&mut self, backend: &Backend, until: Instant) -> Result<(), Error> {
-        let mut buffer = [0; PIECE];
+        let mut buffer = [0; READ_SIZE];
         while self.backend.is_some() && self.session.backend_room() > 0 {
-            let room = self.session.backend_room().min(PIECE);
+            let room = self.session.backend_room().min(READ_SIZE);
             match self.read_backend(buffer.get_mut(..room).unwrap_or_default(), until) {
                 Ok(count) => self.session.backend_says(buffer.get(..count).unwrap_or_default()),
                 Err(why) => {
@@ -182,33 +188,33 @@ impl Relay<'_> {
     }
 
     /// Waits for bytes of the backend.
-    pub(super) fn read_backend(&mut self, buffer: &mut [u8], until: Instant) -> Result<usize, NoTls> {
+    pub(super) fn read_backend(&mut self, buffer: &mut [u8], until: Instant) -> Result<usize, TlsFailure> {
         loop {
-            let side = self.backend.as_mut().ok_or_else(NoTls::closed)?;
+            let side = self.backend.as_mut().ok_or_else(TlsFailure::closed)?;
             side.flush();
             match side.read(buffer)? {
                 Heard::Bytes(count) => return Ok(count),
-                Heard::End | Heard::Cut => return Err(NoTls::closed()),
+                Heard::End | Heard::Cut => return Err(TlsFailure::closed()),
                 Heard::Nothing => {}
             }
             // Tickets or half a greeting: what is missing waits for us.
             side.acknowledge();
             if !self.wait(Some(until))? {
-                return Err(NoTls::timeout());
+                return Err(TlsFailure::timeout());
             }
         }
     }
 
-    pub(super) fn backend_failed(&mut self, backend: &Backend, why: &NoTls) {
+    pub(super) fn backend_failed(&mut self, backend: &Backend, why: &TlsFailure) {
         self.drop_backend();
-        if !matches!(why, NoTls::Reported) {
+        if !matches!(why, TlsFailure::Reported) {
             let what = format!("unable to use the TLS server {}: {why}", backend.address);
             self.log.warning(what);
         }
     }
 
-    /// The backend has shown that it serves, and has served.
-    pub(super) fn take_leave(&mut self) {
+    /// Closes the connection by which the backend has shown that it serves; it is reached once more after the handshake.
+    pub(super) fn close_backend(&mut self) {
         if let Some(backend) = &mut self.backend {
             backend.shut();
         }

@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 
 use super::backend::Reached;
 use super::control::Control;
-use super::failure::NoTls;
+use super::failure::TlsFailure;
 use super::{Next, Relay};
 use crate::config::Backend;
 use crate::facts::{Facts, fits};
@@ -18,7 +18,7 @@ use crate::window::Ask;
 impl Relay<'_> {
     /// What was negotiated is told here, and how it ended.
     #[must_use]
-    pub fn telling(mut self, control: Option<OwnedFd>) -> Self {
+    pub fn with_control(mut self, control: Option<OwnedFd>) -> Self {
         self.control = Control::new(control);
         self
     }
@@ -36,28 +36,32 @@ impl Relay<'_> {
             Err(why) => {
                 self.control.tell(&[]);
                 // The keeper has its reason, and tells it.
-                let why = if let NoTls::Reported = why { return Ok(UNREACHED) } else { self.unreached(backend, why) };
+                let why = if let TlsFailure::Reported = why {
+                    return Ok(SYSTEM_CALL_FAILED);
+                } else {
+                    self.unreached(backend, why)
+                };
                 self.control.end(&why);
                 Err(why)
             }
         }
     }
 
-    fn reach_called(&mut self, backend: &Backend) -> Result<Reached, NoTls> {
+    fn reach_called(&mut self, backend: &Backend) -> Result<Reached, TlsFailure> {
         self.reach(backend, self.config.tls.handshake_timeout)
     }
 
     fn serve_called(&mut self, backend: &Backend, greeted: bool) -> Result<u8, Error> {
         let name = self.backend.as_ref().and_then(|side| Some(side.tls()?.shown()?.name()?.to_owned()));
         let variables = self.negotiated(backend);
-        self.backend_serves()?;
+        self.promote_backend()?;
         if let Some(server) = &mut self.server {
-            server.expect_the_last_word();
+            server.expect_answer_to_close();
         }
         self.control.tell(&variables);
         if !self.config.prog.is_empty() && self.window.ask(&Ask::Spawn(Some(variables)))?.is_none() {
-            self.leave_server();
-            return Ok(UNREACHED);
+            self.close_server();
+            return Ok(SYSTEM_CALL_FAILED);
         }
         if self.server.as_ref().is_some_and(|server| server.tls().is_some()) {
             self.window.tell(&Ask::Release)?;
@@ -69,9 +73,9 @@ impl Relay<'_> {
         if !greeted || matches!(self.dialogue()?, Next::PassThrough) {
             self.pass_through()?;
         }
-        self.look_for_cuts();
+        self.report_tls_faults();
         let fault = self.server.as_ref().and_then(Side::fault).cloned();
-        self.leave_server();
+        self.close_server();
         self.close_client()?;
         if let Some(why) = self.client.take_write_error() {
             return Err(Error::System("write to the plaintext side".into(), why));
@@ -95,11 +99,11 @@ impl Relay<'_> {
     }
 
     /// Why there is no session. Where it is the certificate, whose it was, and the pin for who knows that it is right.
-    fn unreached(&self, backend: &Backend, why: NoTls) -> Error {
+    fn unreached(&self, backend: &Backend, why: TlsFailure) -> Error {
         let address = &backend.address;
         let shown = self.backend.as_ref().and_then(|side| side.tls()?.shown());
         match why {
-            NoTls::Fatal(why) => why,
+            TlsFailure::Fatal(why) => why,
             _ if why.is_timeout() => Error::Timeout(format!("unable to use the TLS server {address}: {why}")),
             _ => match shown.filter(|_| why.is_about_certificate()).and_then(Shown::description) {
                 Some(shown) => Error::TlsSession(format!("unable to verify {address}: {why}: {shown}")),
@@ -131,4 +135,4 @@ impl Display for Line<'_, '_> {
 }
 
 /// A system call failed in the keeper, which knows the right status.
-const UNREACHED: u8 = 111;
+const SYSTEM_CALL_FAILED: u8 = 111;

@@ -5,16 +5,16 @@ use std::io;
 
 use starttls_protocols::session::ScriptFailure;
 
-use crate::message::{Error, Quoted, Reason};
-use crate::tls::{about_certificate, is_no_tls};
+use crate::message::{Error, Quoted, SystemReason};
+use crate::tls::{about_certificate, is_not_tls};
 
 /// Why there is no TLS with a peer.
 #[derive(Debug)]
 #[must_use]
-pub(super) enum NoTls {
-    /// The keeper refused what it takes, and has said why.
+pub(super) enum TlsFailure {
+    /// The keeper refused a connection, anchors or a certificate, and has told the administrator why.
     Reported,
-    /// The peer turned the request for STARTTLS down, or made it impossible.
+    /// The peer refused STARTTLS, or what it said is no answer to it.
     Refused(ScriptFailure),
     /// The connection or TLS itself failed.
     Failed(io::Error),
@@ -22,7 +22,7 @@ pub(super) enum NoTls {
     Fatal(Error),
 }
 
-impl NoTls {
+impl TlsFailure {
     /// The peer is gone, or was never there.
     pub(super) fn closed() -> Self {
         Self::Failed(io::ErrorKind::UnexpectedEof.into())
@@ -58,19 +58,19 @@ impl NoTls {
     }
 }
 
-impl From<Error> for NoTls {
+impl From<Error> for TlsFailure {
     fn from(why: Error) -> Self {
         Self::Fatal(why)
     }
 }
 
-impl From<io::Error> for NoTls {
+impl From<io::Error> for TlsFailure {
     fn from(why: io::Error) -> Self {
         Self::Failed(why)
     }
 }
 
-impl Display for NoTls {
+impl Display for TlsFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Reported => Ok(()),
@@ -80,23 +80,23 @@ impl Display for NoTls {
                 write!(f, "it sent {count} bytes of plaintext behind a reply")
             }
             Self::Refused(ScriptFailure::LineTooLong) => f.write_str("it sent a line that is too long"),
-            Self::Failed(why) if is_no_tls(why) => f.write_str("it speaks no TLS"),
-            Self::Failed(why) => Why(why).fmt(f),
+            Self::Failed(why) if is_not_tls(why) => f.write_str("it speaks no TLS"),
+            Self::Failed(why) => TlsReason(why).fmt(f),
             Self::Fatal(why) => why.fmt(f),
         }
     }
 }
 
-/// A reason from below TLS or from within, without Rust's wrapping.
-struct Why<'a>(&'a io::Error);
+/// The reason inside an [`io::Error`], of the system or of TLS, in an administrator's words.
+struct TlsReason<'a>(&'a io::Error);
 
-impl Display for Why<'_> {
+impl Display for TlsReason<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let text = match (about_certificate(self.0), self.0.kind()) {
             (Some(why), _) => why,
             (None, io::ErrorKind::TimedOut) => "it took too long".into(),
             (None, io::ErrorKind::UnexpectedEof) => "the connection was closed".into(),
-            (None, _) if self.0.raw_os_error().is_some() => Reason(self.0).to_string(),
+            (None, _) if self.0.raw_os_error().is_some() => SystemReason(self.0).to_string(),
             (None, _) => self.0.to_string(),
         };
         write!(f, "{}", Quoted(text.as_bytes()))

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::stall::Progress;
-use super::{FRESH_TIMEOUT, Next, PIECE, Relay, Who};
+use super::{FRESH_TIMEOUT, Next, READ_SIZE, Relay, SideId};
 use crate::message::Error;
 use crate::side::{Loss, Side};
 use crate::tls::Heard;
@@ -29,7 +29,7 @@ impl Relay<'_> {
                 Ok(None) => {}
                 Ok(Some(next)) => return Ok(next),
                 Err(why) => {
-                    self.break_off()?;
+                    self.say_goodbye()?;
                     self.close_client()?;
                     return Err(why);
                 }
@@ -49,7 +49,7 @@ impl Relay<'_> {
     }
 
     /// The session ends before its time; the client still hears the protocol's goodbye.
-    fn break_off(&mut self) -> Result<(), Error> {
+    fn say_goodbye(&mut self) -> Result<(), Error> {
         self.session.interrupted();
         while let Some(order) = self.session.next_order() {
             self.obey(order)?;
@@ -58,7 +58,7 @@ impl Relay<'_> {
     }
 
     fn hear_client(&mut self) -> bool {
-        let room = self.session.client_room().min(PIECE);
+        let room = self.session.client_room().min(READ_SIZE);
         if room == 0 {
             return false;
         }
@@ -79,7 +79,7 @@ impl Relay<'_> {
     }
 
     fn hear_server(&mut self) -> bool {
-        let room = self.session.server_room().min(PIECE);
+        let room = self.session.server_room().min(READ_SIZE);
         let Some(server) = self.server.as_mut().filter(|_| room > 0) else { return false };
         match server.read(self.piece.get_mut(..room).unwrap_or_default()) {
             Ok(Heard::Nothing) => return false,
@@ -103,32 +103,33 @@ impl Relay<'_> {
         }
         let until = self.limit.map(|(_, until)| until);
         if self.client.has_unsent() || self.server.as_ref().is_some_and(Side::has_unsent) {
-            self.stalls.stir(Instant::now());
+            self.stalls.bytes_moved(Instant::now());
         }
         let last_words = self.last_words();
-        let look = self.stalls.next_look();
+        let look = self.stalls.next_check();
         let woken = self.wait(until.into_iter().chain(look).chain(last_words).min())?;
         let is_past = |until: Option<Instant>| until.is_some_and(|until| until <= Instant::now());
         if let (false, true, Some(limit)) = (woken, is_past(until), limit) {
             self.session.expired(limit);
         }
-        if is_past(look) && self.look()? || is_past(last_words) {
+        if is_past(look) && self.check_stalls()? || is_past(last_words) {
             return Ok(Some(Next::Close));
         }
         Ok(None)
     }
 
     /// Whether somebody stood still for too long.
-    fn look(&mut self) -> Result<bool, Error> {
-        let progress = |side: &Side| side.has_unsent().then(|| Progress { moved: side.sent(), held: side.held() });
+    fn check_stalls(&mut self) -> Result<bool, Error> {
+        let progress = |side: &Side| {
+            side.has_unsent().then(|| Progress { moved: side.sent(), unacknowledged: side.unacknowledged() })
+        };
         let peers = [progress(&self.client), self.server.as_ref().and_then(progress)];
-        let nothing_more =
-            self.server.as_ref().is_some_and(|server| server.nothing_more) && self.last_words().is_none();
-        let Some(who) = self.stalls.look(peers, nothing_more, Instant::now()) else { return Ok(false) };
-        if who != Who::Client {
-            self.break_off()?;
+        let read_closed = self.server.as_ref().is_some_and(|server| server.read_closed) && self.last_words().is_none();
+        let Some(who) = self.stalls.check(peers, read_closed, Instant::now()) else { return Ok(false) };
+        if who != SideId::Client {
+            self.say_goodbye()?;
         }
-        self.give_up(who);
+        self.drop_stalled(who);
         Ok(true)
     }
 

@@ -12,11 +12,11 @@ use crate::window::Ask;
 
 impl Relay<'_> {
     /// Hears the header that must come first (`--accept-proxy`). False if the client left without a byte.
-    pub(super) fn hear_proxy_header(&mut self) -> Result<bool, Error> {
+    pub(super) fn read_proxy_header(&mut self) -> Result<bool, Error> {
         let until = Instant::now() + HEADER_TIMEOUT;
-        let Some(header) = proxy::read(|buffer| self.hear_first(buffer, until))? else { return Ok(false) };
+        let Some(header) = proxy::read(|buffer| self.read_header_bytes(buffer, until))? else { return Ok(false) };
         if let Some(ends) = header.ends {
-            self.window.ask(&Ask::Client(ends))?;
+            self.window.ask(&Ask::ClientAddress(ends))?;
             self.log.client = Some(ends.client.to_string());
             self.report.ends = Some(ends);
         }
@@ -24,7 +24,7 @@ impl Relay<'_> {
     }
 
     /// Waits for the client's next bytes; none at its end.
-    fn hear_first(&mut self, buffer: &mut [u8], until: Instant) -> Result<usize, Error> {
+    fn read_header_bytes(&mut self, buffer: &mut [u8], until: Instant) -> Result<usize, Error> {
         loop {
             match self.client.read(buffer) {
                 Ok(Heard::Bytes(count)) => return Ok(count),
@@ -55,7 +55,7 @@ impl Relay<'_> {
     }
 
     /// `--connect`: the plaintext server is told, too.
-    pub(super) fn introduce(&self, server: &mut Side) {
+    pub(super) fn send_proxy_header(&self, server: &mut Side) {
         if let (Some(proxy), Some(_)) = (self.config.proxy, &self.config.connect) {
             server.write(&self.proxy_header(proxy.version));
         }

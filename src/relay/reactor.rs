@@ -18,7 +18,7 @@ use crate::window::Window;
 
 /// One of the sides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Who {
+pub(super) enum SideId {
     Client,
     Server,
     Backend,
@@ -35,7 +35,7 @@ pub(super) struct Reactor {
     takes_files: bool,
 }
 
-/// Each side's place is its [`Who`].
+/// Each side's place is its [`SideId`].
 pub(super) type Sides<'a> = [Option<&'a mut Side>; 3];
 
 impl Reactor {
@@ -48,7 +48,7 @@ impl Reactor {
     }
 
     /// Watches both descriptors of a side from now on.
-    pub(super) fn register(&self, who: Who, side: &Side) -> Result<(), Error> {
+    pub(super) fn register(&self, who: SideId, side: &Side) -> Result<(), Error> {
         self.watch(side.input(), Token(who as usize * 2), Interest::READABLE)?;
         match side.output() {
             Some(output) => self.watch(output, Token(who as usize * 2 + 1), Interest::WRITABLE),
@@ -112,7 +112,7 @@ impl Reactor {
 fn mark(side: &mut Side, input: bool, event: &Event) {
     if input {
         side.readable = true;
-        side.nothing_more |= event.is_read_closed();
+        side.read_closed |= event.is_read_closed();
         return;
     }
     side.writable = true;

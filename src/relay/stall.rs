@@ -1,5 +1,5 @@
-//! Peers that do not read: bytes wait for one, and it takes none. Time and counts are parameters here; it asks no clock
-//! and no descriptor.
+//! Peers that do not read: bytes wait for one, and it takes none. Times and counts are parameters; nothing here reads a
+//! clock or a descriptor.
 //!
 //! A peer's kernel takes bytes that the peer does not read, until its buffers are full. From then on what shows whether
 //! the peer reads is what the kernel here still holds for it. That costs a system call, so it is looked at now and then,
@@ -7,7 +7,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::reactor::Who;
+use super::reactor::SideId;
 use crate::config::Limits;
 
 /// How far a peer has come.
@@ -15,15 +15,15 @@ use crate::config::Limits;
 pub(super) struct Progress {
     /// Bytes given to the kernel for it, and whatever else shows that it is alive. It never shrinks.
     pub(super) moved: u64,
-    /// What the kernel still holds.
-    pub(super) held: u64,
+    /// Of these, what the kernel here still holds: the peer has not taken it.
+    pub(super) unacknowledged: u64,
 }
 
 /// Both peers of a session.
 pub(super) struct Stalls {
     limits: Limits,
-    client: Still,
-    server: Still,
+    client: StallClock,
+    server: StallClock,
     /// Nothing more will be said to the client.
     nothing_more: bool,
     next: Option<Instant>,
@@ -31,61 +31,61 @@ pub(super) struct Stalls {
 
 impl Stalls {
     pub(super) fn new(limits: Limits, now: Instant) -> Self {
-        let still = Still { since: now, seen: Progress::default() };
+        let still = StallClock { since: now, seen: Progress::default() };
         Self { limits, client: still, server: still, nothing_more: false, next: None }
     }
 
-    /// Bytes moved, so somebody may stand still from now on.
-    pub(super) fn stir(&mut self, now: Instant) {
+    /// Bytes moved, so it is worth checking in a while whether a peer has stopped.
+    pub(super) fn bytes_moved(&mut self, now: Instant) {
         let pause = self.pause();
         self.next.get_or_insert(now + pause);
     }
 
-    /// When to look next, unless nothing moves.
-    pub(super) fn next_look(&self) -> Option<Instant> {
+    /// When to check next; never while nothing moves.
+    pub(super) fn next_check(&self) -> Option<Instant> {
         self.next
     }
 
-    /// How far those have come for whom bytes wait. If `nothing_more` will be said, a client has less time. Who has
-    /// stood still too long?
-    pub(super) fn look(
+    /// Checks how far those have come for whom bytes wait, and returns who has stood still for too long. If `nothing_more`
+    /// will be said to the client, it has less time.
+    pub(super) fn check(
         &mut self,
         [client, server]: [Option<Progress>; 2],
         nothing_more: bool,
         now: Instant,
-    ) -> Option<Who> {
+    ) -> Option<SideId> {
         self.next = (client.is_some() || server.is_some()).then(|| now + self.pause());
         let Limits { write_stall, last_words, .. } = self.limits;
         if nothing_more && !std::mem::replace(&mut self.nothing_more, true) {
             self.client.since = now;
         }
         let limit = if nothing_more { last_words } else { write_stall };
-        let (client, server) = (self.client.look(client, now), self.server.look(server, now));
+        let (client, server) = (self.client.stood_still(client, now), self.server.stood_still(server, now));
         match (client >= limit, server >= write_stall) {
-            (true, _) => Some(Who::Client),
-            (false, true) => Some(Who::Server),
+            (true, _) => Some(SideId::Client),
+            (false, true) => Some(SideId::Server),
             (false, false) => None,
         }
     }
 
-    /// How far a limit may be overstepped.
+    /// The time between two checks, and so how far a limit may be overstepped.
     fn pause(&self) -> Duration {
-        self.limits.last_words / LOOKS
+        self.limits.last_words / CHECKS
     }
 }
 
-/// One peer.
+/// Since when one peer has taken nothing.
 #[derive(Clone, Copy)]
-struct Still {
+struct StallClock {
     since: Instant,
     seen: Progress,
 }
 
-impl Still {
+impl StallClock {
     /// How long it has taken nothing, as far as is known.
-    fn look(&mut self, progress: Option<Progress>, now: Instant) -> Duration {
+    fn stood_still(&mut self, progress: Option<Progress>, now: Instant) -> Duration {
         let seen = progress.unwrap_or_default();
-        if progress.is_none() || seen.moved != self.seen.moved || seen.held < self.seen.held {
+        if progress.is_none() || seen.moved != self.seen.moved || seen.unacknowledged < self.seen.unacknowledged {
             self.since = now;
         }
         self.seen = seen;
@@ -93,8 +93,8 @@ impl Still {
     }
 }
 
-/// How often within the shortest limit.
-const LOOKS: u32 = 10;
+/// How often a peer is checked within the shortest limit.
+const CHECKS: u32 = 10;
 
 #[cfg(test)]
 mod tests {
@@ -103,25 +103,29 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     /// Looks each second at a client and a server for whom bytes wait, and returns who stood still, and when.
-    fn watch(seconds: u64, nothing_more: bool, progress: impl Fn(u64) -> [Option<Progress>; 2]) -> Option<(Who, u64)> {
+    fn watch(
+        seconds: u64,
+        nothing_more: bool,
+        progress: impl Fn(u64) -> [Option<Progress>; 2],
+    ) -> Option<(SideId, u64)> {
         let began = Instant::now();
         let mut stalls = Stalls::new(Limits::default(), began);
         (0..=seconds).find_map(|second| {
-            let who = stalls.look(progress(second), nothing_more, began + SECOND * second as u32)?;
+            let who = stalls.check(progress(second), nothing_more, began + SECOND * second as u32)?;
             Some((who, second))
         })
     }
 
-    fn at(moved: u64, held: u64) -> Option<Progress> {
-        Some(Progress { moved, held })
+    fn at(moved: u64, unacknowledged: u64) -> Option<Progress> {
+        Some(Progress { moved, unacknowledged })
     }
 
     #[test]
     fn who_takes_nothing_meets_the_limit_and_not_before() {
         assert_eq!(watch(299, false, |_| [at(1000, 1000), None]), None);
-        assert_eq!(watch(900, false, |_| [at(1000, 1000), None]), Some((Who::Client, 300)));
-        assert_eq!(watch(900, false, |_| [None, at(1000, 1000)]), Some((Who::Server, 300)));
-        assert_eq!(watch(900, false, |_| [at(1000, 1000), at(1000, 1000)]), Some((Who::Client, 300)));
+        assert_eq!(watch(900, false, |_| [at(1000, 1000), None]), Some((SideId::Client, 300)));
+        assert_eq!(watch(900, false, |_| [None, at(1000, 1000)]), Some((SideId::Server, 300)));
+        assert_eq!(watch(900, false, |_| [at(1000, 1000), at(1000, 1000)]), Some((SideId::Client, 300)));
     }
 
     #[test]
@@ -129,7 +133,7 @@ mod tests {
         let drips = |second: u64| second.min(600) / 299;
         let of_the_kernel = watch(1000, false, |second| [at(1000, 1000 - drips(second)), None]);
         let of_ours = watch(1000, false, |second| [at(1000 + drips(second), 1000), None]);
-        assert_eq!(of_the_kernel, Some((Who::Client, 598 + 300)));
+        assert_eq!(of_the_kernel, Some((SideId::Client, 598 + 300)));
         assert_eq!(of_ours, of_the_kernel);
     }
 
@@ -143,27 +147,27 @@ mod tests {
     fn for_the_last_words_a_client_has_less_time_but_all_of_it() {
         let began = Instant::now();
         let mut stalls = Stalls::new(Limits::default(), began);
-        let mut look = |second, nothing_more| stalls.look([at(1, 1), None], nothing_more, began + SECOND * second);
+        let mut look = |second, nothing_more| stalls.check([at(1, 1), None], nothing_more, began + SECOND * second);
         assert_eq!(look(0, false), None);
-        for (second, expected) in [(200, None), (229, None), (230, Some(Who::Client))] {
+        for (second, expected) in [(200, None), (229, None), (230, Some(SideId::Client))] {
             assert_eq!(look(second, true), expected, "{second}");
         }
         assert_eq!(watch(29, true, |_| [at(1000, 1000), None]), None);
-        assert_eq!(watch(900, true, |_| [at(1000, 1000), None]), Some((Who::Client, 30)));
-        assert_eq!(watch(900, true, |_| [None, at(1000, 1000)]), Some((Who::Server, 300)));
+        assert_eq!(watch(900, true, |_| [at(1000, 1000), None]), Some((SideId::Client, 30)));
+        assert_eq!(watch(900, true, |_| [None, at(1000, 1000)]), Some((SideId::Server, 300)));
     }
 
     #[test]
     fn nobody_is_looked_at_while_nothing_moves() {
         let now = Instant::now();
         let mut stalls = Stalls::new(Limits::default(), now);
-        assert_eq!(stalls.next_look(), None);
-        stalls.stir(now);
-        stalls.stir(now + SECOND);
-        assert_eq!(stalls.next_look(), Some(now + SECOND * 3));
-        stalls.look([at(1, 1), None], false, now + SECOND * 3);
-        assert_eq!(stalls.next_look(), Some(now + SECOND * 6));
-        stalls.look([None, None], false, now + SECOND * 6);
-        assert_eq!(stalls.next_look(), None);
+        assert_eq!(stalls.next_check(), None);
+        stalls.bytes_moved(now);
+        stalls.bytes_moved(now + SECOND);
+        assert_eq!(stalls.next_check(), Some(now + SECOND * 3));
+        stalls.check([at(1, 1), None], false, now + SECOND * 3);
+        assert_eq!(stalls.next_check(), Some(now + SECOND * 6));
+        stalls.check([None, None], false, now + SECOND * 6);
+        assert_eq!(stalls.next_check(), None);
     }
 }

@@ -2,12 +2,12 @@
 
 use std::time::Instant;
 
-use super::failure::NoTls;
-use super::reactor::Who;
+use super::failure::TlsFailure;
+use super::reactor::SideId;
 use super::{Next, Relay};
 use crate::config::Inside;
 use crate::message::Error;
-use crate::tls::{Leg, is_no_tls};
+use crate::tls::{Leg, is_not_tls};
 use crate::window::Ask;
 use starttls_protocols::session::Surplus;
 
@@ -23,12 +23,12 @@ impl Relay<'_> {
         self.drop_server();
         self.window.tell(&Ask::Retire)?;
         if self.config.server_learns_of_tls() {
-            self.take_leave();
+            self.close_backend();
         }
-        self.backend_serves()?;
+        self.promote_backend()?;
         let refused = match self.ucspi.take() {
-            Some(ends) => self.hand_over(ends, surplus, until)?,
-            None => (!self.shake_hands(surplus, until)?).then_some(Next::Close),
+            Some(ends) => self.hand_over_to_ucspi(ends, surplus, until)?,
+            None => (!self.handshake_with_client(surplus, until)?).then_some(Next::Close),
         };
         if refused.is_some() {
             return Ok(refused);
@@ -41,10 +41,10 @@ impl Relay<'_> {
     }
 
     /// TLS with the client. False if there is none.
-    pub(super) fn shake_hands(&mut self, surplus: Surplus, until: Instant) -> Result<bool, Error> {
+    pub(super) fn handshake_with_client(&mut self, surplus: Surplus, until: Instant) -> Result<bool, Error> {
         let leg = self.client_leg()?;
-        let begun = self.client.begin_tls(leg, surplus).map_err(NoTls::from);
-        match begun.and_then(|()| self.handshake(Who::Client, until)) {
+        let begun = self.client.begin_tls(leg, surplus).map_err(TlsFailure::from);
+        match begun.and_then(|()| self.handshake(SideId::Client, until)) {
             Ok(()) => {
                 self.report.handshake_done(self.client.tls().and_then(Leg::facts).unwrap_or_default());
                 Ok(true)
@@ -60,10 +60,10 @@ impl Relay<'_> {
         }
     }
 
-    pub(super) fn handshake(&mut self, who: Who, until: Instant) -> Result<(), NoTls> {
+    pub(super) fn handshake(&mut self, who: SideId, until: Instant) -> Result<(), TlsFailure> {
         loop {
-            let side = if who == Who::Client { Some(&mut self.client) } else { self.backend.as_mut() };
-            let side = side.ok_or_else(NoTls::closed)?;
+            let side = if who == SideId::Client { Some(&mut self.client) } else { self.backend.as_mut() };
+            let side = side.ok_or_else(TlsFailure::closed)?;
             let over = side.handshake()?;
             // A client's Finished gets no answer, nor does half a flight; what the client says next waits for us.
             side.acknowledge();
@@ -71,7 +71,7 @@ impl Relay<'_> {
                 return Ok(());
             }
             if !self.wait(Some(until))? {
-                return Err(NoTls::timeout());
+                return Err(TlsFailure::timeout());
             }
         }
     }
@@ -92,13 +92,13 @@ impl Relay<'_> {
         self.config.implicit && self.client.tls().is_some_and(|tls| tls.received() == 0)
     }
 
-    pub(super) fn handshake_failed(&mut self, why: &NoTls) {
+    pub(super) fn handshake_failed(&mut self, why: &TlsFailure) {
         let received = self.client.tls().map_or(0, Leg::received);
         self.log.warning(match why {
-            NoTls::Failed(why) if is_no_tls(why) && (self.config.implicit || self.session.is_direct_tls()) => {
+            TlsFailure::Failed(why) if is_not_tls(why) && (self.config.implicit || self.session.is_direct_tls()) => {
                 format!("the client sent {received} bytes of plaintext in place of TLS")
             }
-            NoTls::Failed(why) if is_no_tls(why) => {
+            TlsFailure::Failed(why) if is_not_tls(why) => {
                 format!("the client sent {received} bytes of plaintext behind STARTTLS")
             }
             _ => format!("TLS handshake with the client failed: {why}"),

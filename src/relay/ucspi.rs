@@ -4,9 +4,9 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::time::Instant;
 
-use super::failure::NoTls;
-use super::reactor::Who;
-use super::{Next, PIECE, Relay};
+use super::failure::TlsFailure;
+use super::reactor::SideId;
+use super::{Next, READ_SIZE, Relay};
 use crate::client;
 use crate::facts::Facts;
 use crate::message::Error;
@@ -19,7 +19,7 @@ use starttls_protocols::session::Surplus;
 impl Relay<'_> {
     /// The go-ahead is out, and TLS is the affair of whoever started us. What the client says now is read there, from
     /// the same descriptor; so nothing that came behind STARTTLS may have been read here (law 1).
-    pub(super) fn hand_over(
+    pub(super) fn hand_over_to_ucspi(
         &mut self,
         descriptors: Descriptors,
         surplus: Surplus,
@@ -40,7 +40,7 @@ impl Relay<'_> {
             Ok(told) => {
                 self.client = Side::new(descriptors.input, descriptors.output);
                 self.client.set_nonblocking(true)?;
-                self.reactor.register(Who::Client, &self.client)?;
+                self.reactor.register(SideId::Client, &self.client)?;
                 let variables = told.variables();
                 self.report.handshake_done(Facts::read(&variables));
                 self.ucspi_variables = Some(variables);
@@ -52,7 +52,7 @@ impl Relay<'_> {
                 self.report.handshake_failed(why.is_timeout());
                 // Nobody else reads from it any more, and it is ours to close.
                 self.client.set_nonblocking(true)?;
-                self.reactor.register(Who::Client, &self.client)?;
+                self.reactor.register(SideId::Client, &self.client)?;
                 Ok(Some(Next::Close))
             }
         }
@@ -60,13 +60,13 @@ impl Relay<'_> {
 
     /// `Y`, and what is told then, to its end: two NULs, or the end of the control socket, whichever comes first;
     /// servers differ.
-    fn ask_for_tls(&mut self, control: OwnedFd, until: Instant) -> Result<TlsVariables, NoTls> {
-        self.speak_over(control)?;
-        self.tell_backend(&[START_AND_TELL]);
+    fn ask_for_tls(&mut self, control: OwnedFd, until: Instant) -> Result<TlsVariables, TlsFailure> {
+        self.use_control_socket(control)?;
+        self.send_to_backend(&[START_AND_TELL]);
         let mut told = TlsVariables::default();
-        let mut buffer = [0; PIECE];
+        let mut buffer = [0; READ_SIZE];
         let outcome = loop {
-            let room = told.room().min(PIECE);
+            let room = told.room().min(READ_SIZE);
             if room == 0 {
                 break Err(io::Error::other("the UCSPI-TLS server sent too many variables").into());
             }
@@ -83,13 +83,13 @@ impl Relay<'_> {
 
     /// `--ucspi-tls`: prog speaks to the client itself until it asks for TLS, and through two pipes from then on. False
     /// if it never asks; then the connection is its own affair to the end.
-    pub(super) fn provide(&mut self) -> Result<bool, Error> {
+    pub(super) fn serve_ucspi_prog(&mut self) -> Result<bool, Error> {
         let Some(answer) = self.window.ask(&Ask::Spawn(None))? else { return Ok(false) };
         let fds = <[OwnedFd; 3]>::try_from(answer.fds);
         let [control, input, output] = fds.map_err(|_| Error::Impossible("the keeper granted no descriptor".into()))?;
         self.reactor.deregister(&self.client);
-        self.speak_over(control)?;
-        let tells = match self.hear_word()? {
+        self.use_control_socket(control)?;
+        let tells = match self.read_control_byte()? {
             None => return Ok(false),
             Some(START) => false,
             Some(START_AND_TELL) => true,
@@ -97,25 +97,25 @@ impl Relay<'_> {
         };
         // From here on the client's descriptors are the session's; the keeper has made them fit for it.
         let ready = self.window.ask(&Ask::Prepare)?.is_some();
-        self.reactor.register(Who::Client, &self.client)?;
+        self.reactor.register(SideId::Client, &self.client)?;
         let until = Instant::now() + self.config.tls.handshake_timeout;
-        if !ready || !self.shake_hands(Surplus::none(), until)? {
+        if !ready || !self.handshake_with_client(Surplus::none(), until)? {
             return Ok(true);
         }
         if tells {
-            self.tell_backend(&[self.variables().join("\0").as_bytes(), b"\0\0"].concat());
+            self.send_to_backend(&[self.variables().join("\0").as_bytes(), b"\0\0"].concat());
         }
         self.drop_backend();
         let server = Side::new(input, output);
         server.set_nonblocking(true)?;
         self.window.tell(&Ask::Release)?;
-        self.serve_with(server)?;
+        self.set_server(server)?;
         self.pass_through()?;
         Ok(true)
     }
 
     /// What prog says over the control socket; nothing if it closes it, or ends. It may take as long as it likes.
-    fn hear_word(&mut self) -> Result<Option<u8>, Error> {
+    fn read_control_byte(&mut self) -> Result<Option<u8>, Error> {
         let mut word = [0];
         loop {
             let last_words = self.last_words();
@@ -129,11 +129,11 @@ impl Relay<'_> {
         }
     }
 
-    /// The control socket stands in the backend's place, which is free here.
-    fn speak_over(&mut self, control: OwnedFd) -> Result<(), Error> {
-        let side = Side::over(control)?;
+    /// Watches the control socket, in the backend's place, which is free here.
+    fn use_control_socket(&mut self, control: OwnedFd) -> Result<(), Error> {
+        let side = Side::from_socket(control)?;
         side.set_nonblocking(true)?;
-        self.reactor.register(Who::Backend, &side)?;
+        self.reactor.register(SideId::Backend, &side)?;
         self.backend = Some(side);
         Ok(())
     }

@@ -4,7 +4,7 @@ use std::fmt::{self, Display};
 use std::io;
 
 use super::Side;
-use crate::message::Reason;
+use crate::message::SystemReason;
 
 /// Why a side hears nothing more.
 #[derive(Debug)]
@@ -72,7 +72,7 @@ impl Display for Loss {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::HungUp => f.write_str("it hung up"),
-            Self::Reading(why) | Self::Writing(why) => Reason(why).fmt(f),
+            Self::Reading(why) | Self::Writing(why) => SystemReason(why).fmt(f),
             Self::Stalled => f.write_str("it stopped reading"),
         }
     }
@@ -87,7 +87,7 @@ mod tests {
 
     fn side() -> (Side, UnixStream) {
         let (here, there) = UnixStream::pair().expect("a pair of sockets");
-        let side = Side::over(OwnedFd::from(here)).expect("a side");
+        let side = Side::from_socket(OwnedFd::from(here)).expect("a side");
         side.set_nonblocking(true).expect("a side");
         (side, there)
     }

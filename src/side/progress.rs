@@ -17,10 +17,10 @@ impl Side {
         self.sent += count as u64;
     }
 
-    /// What the kernel holds for the peer, who has not read it. A pipe is asked at either end what waits in it.
-    pub fn held(&self) -> u64 {
+    /// What the kernel holds for the peer, which has not taken it. Either end of a pipe tells what is in it.
+    pub fn unacknowledged(&self) -> u64 {
         let Some(output) = self.output() else { return 0 };
-        raw::unsent(output).or_else(|_| ioctl_fionread(output)).unwrap_or_default()
+        raw::unacknowledged(output).or_else(|_| ioctl_fionread(output)).unwrap_or_default()
     }
 
     /// Whether something waits here to be sent.

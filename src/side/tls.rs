@@ -58,17 +58,17 @@ impl Side {
         }
     }
 
-    /// As [`read`](Self::read), but a peer who speaks TLS and says much is read on, until the buffer is full or nothing
-    /// more is there: a record at a time would wake whoever hears it for every 16 KiB.
+    /// As [`read`](Self::read), but a peer who sends much through TLS is read until the buffer is full or nothing more is
+    /// there: record by record the reader on the other side would be woken for every 16 KiB.
     ///
     /// # Errors
     /// As [`read`](Self::read).
-    pub fn read_on(&mut self, buffer: &mut [u8]) -> io::Result<Heard> {
+    pub fn read_bulk(&mut self, buffer: &mut [u8]) -> io::Result<Heard> {
         let mut heard = self.read(buffer)?;
         if let Heard::Bytes(count) = &mut heard
             && self.tls.is_some()
         {
-            while let Some(rest) = buffer.get_mut(*count..).filter(|rest| *count >= MUCH && !rest.is_empty())
+            while let Some(rest) = buffer.get_mut(*count..).filter(|rest| *count >= BULK && !rest.is_empty())
                 && let Ok(Heard::Bytes(more)) = self.read(rest)
             {
                 *count += more;
@@ -104,5 +104,5 @@ pub(super) fn read_tls(leg: &mut Leg, input: &mut Input<'_>, buffer: &mut [u8]) 
     }
 }
 
-/// Whoever says so many bytes at once is likely to say more.
-const MUCH: usize = 4096;
+/// A peer that sends so many bytes at once is likely to have more.
+const BULK: usize = 4096;

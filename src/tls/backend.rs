@@ -17,7 +17,7 @@ use super::pin::Pin;
 use super::reason::NOT_PINNED;
 use super::shown::Shown;
 use super::x509::PublicKey;
-use super::{Lowest, reason, remote, signature};
+use super::{MinVersion, reason, remote, signature};
 use crate::message::Error;
 use crate::window::{Chain, Peer, Window};
 
@@ -27,7 +27,7 @@ pub fn pin_of(certificate: &CertificateDer<'_>) -> Option<Pin> {
 }
 
 /// Whom the backend must prove to be.
-pub struct Trust<'a> {
+pub struct BackendLegConfig<'a> {
     /// Reference identities, any of which will do (RFC 9525 section 6); the first one is the SNI.
     pub names: &'a [String],
     /// The trust anchors in DER; `None` leaves the proof to the pins, and names then prove nothing.
@@ -39,16 +39,16 @@ pub struct Trust<'a> {
     /// The ALPN names that are offered; none if empty.
     pub alpn: &'a [&'a [u8]],
     /// The lowest version allowed.
-    pub lowest: Lowest,
+    pub min_version: MinVersion,
     /// No key exchange but one that a quantum computer does not undo.
     pub hybrid: bool,
     /// This program's last word is close_notify.
     pub close_notify: bool,
     /// The certificate to show to a backend that asks for one; its key is the keeper's.
-    pub own: Option<(Arc<Window>, Chain)>,
+    pub client_cert: Option<(Arc<Window>, Chain)>,
 }
 
-impl Trust<'_> {
+impl BackendLegConfig<'_> {
     /// The leg, ready to send the ClientHello.
     ///
     /// # Errors
@@ -70,13 +70,13 @@ impl Trust<'_> {
             algorithms: provider.signature_verification_algorithms,
         };
         // Only in TLS 1.3 the keeper can tell what it is made to sign, and only there is a hybrid group.
-        let lowest = if self.own.is_some() || self.hybrid { Lowest::V1_3 } else { self.lowest };
+        let min_version = if self.client_cert.is_some() || self.hybrid { MinVersion::V1_3 } else { self.min_version };
         let builder = ClientConfig::builder_with_provider(provider)
-            .with_protocol_versions(&lowest.versions())
+            .with_protocol_versions(&min_version.versions())
             .map_err(engine)?
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(verifier));
-        let mut config = match self.own {
+        let mut config = match self.client_cert {
             Some((window, chain)) => {
                 let own = OwnCertificate(remote::certified(&window, Peer::Backend, chain));
                 builder.with_client_cert_resolver(Arc::new(own))

@@ -9,16 +9,16 @@ use rustls::sign::CertifiedKey;
 
 use super::guest::{Inspector, Verification};
 use super::leg::{Leg, MISSING_EXTENSION, NO_APPLICATION_PROTOCOL, OwnAlert, UNRECOGNIZED_NAME};
-use super::{Lowest, remote};
+use super::{MinVersion, remote};
 use crate::message::Error;
 use crate::window::{Ask, Chain, Peer, Window};
 
 /// How a client is received.
-pub struct Welcome<'a> {
+pub struct ClientLegConfig<'a> {
     /// The way to the keeper.
     pub window: Arc<Window>,
     /// The lowest version allowed.
-    pub lowest: Lowest,
+    pub min_version: MinVersion,
     /// The protocol's ALPN names; a client that offers ALPN must offer one of them (RFC 7301 section 3.2, RFC 9325
     /// section 3.7).
     pub alpn: &'a [&'a [u8]],
@@ -32,7 +32,7 @@ pub struct Welcome<'a> {
     pub close_notify: bool,
 }
 
-impl Welcome<'_> {
+impl ClientLegConfig<'_> {
     /// The leg, ready for the client's first byte.
     ///
     /// # Errors
@@ -54,7 +54,7 @@ impl Welcome<'_> {
             ),
         };
         let mut config = ServerConfig::builder_with_provider(super::provider())
-            .with_protocol_versions(&self.lowest.versions())
+            .with_protocol_versions(&self.min_version.versions())
             .map_err(engine)?
             .with_client_cert_verifier(verifier)
             .with_cert_resolver(Arc::new(resolver));

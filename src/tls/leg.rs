@@ -211,7 +211,7 @@ const ALERT: u8 = 21;
 const FATAL: u8 = 2;
 
 /// Whether this error of [`Leg::receive`] says that the peer does not speak TLS at all.
-pub fn is_no_tls(error: &io::Error) -> bool {
+pub fn is_not_tls(error: &io::Error) -> bool {
     let reason = error.get_ref().and_then(|inner| inner.downcast_ref());
     matches!(
         reason,

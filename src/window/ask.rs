@@ -10,8 +10,8 @@ use crate::proxy::Ends;
 pub enum Ask {
     /// Run prog. Inside TLS with these variables; each `NAME=VALUE`.
     Spawn(Option<Vec<String>>),
-    /// A PROXY header told who the client is; let prog know.
-    Client(Ends),
+    /// A PROXY header told these ends of the client's connection; prog is told them, too.
+    ClientAddress(Ends),
     /// Read key and certificate. The answer is whether TLS can be had.
     Prepare,
     /// Connect to the backend. A descriptor comes back.
@@ -22,8 +22,8 @@ pub enum Ask {
     Anchors(Peer),
     /// The chain for this server name (SNI) whose key can sign with one of these schemes, and what else it can.
     Chain(Option<String>, Vec<u16>),
-    /// The chain this program shows to the backend, and what its key can sign.
-    OwnChain,
+    /// This program's own chain for a backend that asks for a certificate, and what its key can sign.
+    ChainForBackend,
     /// Sign what TLS signs in a handshake with this peer, with this scheme (RFC 8446 section 4.2.3).
     Sign(Peer, u16, Vec<u8>),
     /// The plaintext server has served; end it. No answer comes.
@@ -54,7 +54,7 @@ impl Ask {
                 }
                 packet
             }
-            Self::Client(ends) => format!("i{} {}", ends.client, ends.server).into_bytes(),
+            Self::ClientAddress(ends) => format!("i{} {}", ends.client, ends.server).into_bytes(),
             Self::Prepare => vec![b't'],
             Self::Connect => vec![b'c'],
             Self::ConnectImplicit => vec![b'd'],
@@ -64,14 +64,14 @@ impl Ask {
                 let parts = std::iter::once(schemes).chain(name.as_ref().map(|name| name.as_bytes().to_vec()));
                 [b"n".to_vec(), join(parts)].concat()
             }
-            Self::OwnChain => vec![b'o'],
+            Self::ChainForBackend => vec![b'o'],
             Self::Sign(peer, scheme, message) => [&[b's', peer.letter()], &scheme.to_be_bytes()[..], message].concat(),
             Self::Retire => vec![b'x'],
             Self::Release => vec![b'r'],
         }
     }
 
-    /// Reads a packet that an attacker may have written; `None` if it is no ask.
+    /// Reads a packet that an attacker may have written; `None` if it is no request.
     pub fn decode(packet: &[u8]) -> Option<Self> {
         let (letter, rest) = packet.split_first()?;
         let text = || std::str::from_utf8(rest).ok();
@@ -80,7 +80,7 @@ impl Ask {
             (b'P', _) => Self::Spawn(Some(text()?.split_terminator('\0').map(str::to_owned).collect())),
             (b'i', _) => {
                 let (client, server) = text()?.split_once(' ')?;
-                Self::Client(Ends { client: client.parse().ok()?, server: server.parse().ok()? })
+                Self::ClientAddress(Ends { client: client.parse().ok()?, server: server.parse().ok()? })
             }
             (b't', []) => Self::Prepare,
             (b'c', []) => Self::Connect,
@@ -91,7 +91,7 @@ impl Ask {
                 [list, name] => Self::Chain(Some(std::str::from_utf8(name).ok()?.to_owned()), schemes(list)),
                 _ => return None,
             },
-            (b'o', []) => Self::OwnChain,
+            (b'o', []) => Self::ChainForBackend,
             (b's', [peer, high, low, message @ ..]) => {
                 Self::Sign(Peer::from_letter(*peer)?, u16::from_be_bytes([*high, *low]), message.to_vec())
             }
@@ -125,7 +125,7 @@ mod tests {
             Ask::Spawn(None),
             Ask::Spawn(Some(vec![])),
             Ask::Spawn(Some(vec!["SSL_PROTOCOL=TLSv1.3".into(), "SSL_CIPHER=x".into()])),
-            Ask::Client(Ends { client: ([192, 0, 2, 1], 4711).into(), server: ([192, 0, 2, 2], 25).into() }),
+            Ask::ClientAddress(Ends { client: ([192, 0, 2, 1], 4711).into(), server: ([192, 0, 2, 2], 25).into() }),
             Ask::Prepare,
             Ask::Connect,
             Ask::ConnectImplicit,
@@ -134,7 +134,7 @@ mod tests {
             Ask::Chain(None, vec![]),
             Ask::Chain(None, vec![0x0403, 0x0804]),
             Ask::Chain(Some("mx.example".into()), vec![0x0403]),
-            Ask::OwnChain,
+            Ask::ChainForBackend,
             Ask::Sign(Peer::Client, 0x0403, vec![32; 130]),
             Ask::Sign(Peer::Backend, 0x0403, vec![]),
             Ask::Retire,

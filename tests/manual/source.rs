@@ -19,7 +19,7 @@ pub(crate) struct Source {
 const SKIPPED: &[&str] = &["HELP", "SYNOPSIS", "LIBRARY"];
 
 /// Limits that are called neither MAX nor are times.
-const LIMITS: &[&str] = &["PIECE", "CHUNK", "SPLICE", "PIPE", "WIDE_PIPE"];
+const LIMITS: &[&str] = &["READ_SIZE", "BULK_READ", "TLS_WRITE", "SPLICE_SIZE", "PIPE_SIZE", "WIDE_PIPE_SIZE"];
 
 /// All files below these directories.
 pub(crate) fn sources(directories: &[&str]) -> Vec<Source> {

@@ -5,24 +5,24 @@ use std::io;
 use rustix::io::Errno;
 use rustix::pipe::{SpliceFlags, fcntl_setpipe_size, splice};
 
-use super::PIECE;
+use super::READ_SIZE;
 use crate::message::Error;
 use crate::side::{Loss, Side};
 use crate::tls::Heard;
 
 /// One direction.
-pub(super) struct Stream {
+pub(super) struct Direction {
     splices: bool,
-    /// So much came at once that it is worth a larger pipe.
+    /// Its pipe was enlarged, because it was full at once.
     widened: bool,
-    /// Its end was carried, too.
+    /// The end was carried, too.
     pub(super) done: bool,
     /// Bytes so far.
     pub(super) count: u64,
     cut_is_error: bool,
 }
 
-impl Stream {
+impl Direction {
     pub(super) fn new(cut_is_error: bool) -> Self {
         Self { splices: true, widened: false, done: false, count: 0, cut_is_error }
     }
@@ -41,7 +41,7 @@ impl Stream {
             Ok(Heard::Nothing) => Ok(false),
             Ok(Heard::Bytes(count)) => {
                 self.count += count as u64;
-                if count >= PIPE && !self.widened {
+                if count >= PIPE_SIZE && !self.widened {
                     self.widen(from, to);
                 }
                 Ok(true)
@@ -61,8 +61,7 @@ impl Stream {
                 self.done = true;
                 Ok(true)
             }
-            // Whoever broke the connection hears no more; what the other still says is worth its while only if
-            // somebody can hear it.
+            // A peer whose connection failed hears nothing more either.
             Err(why) => {
                 from.lose(Loss::Reading(why));
                 to.shut();
@@ -72,21 +71,21 @@ impl Stream {
         }
     }
 
-    /// A pipe that is full again and again makes both its ends wait for each other.
+    /// A full pipe makes its two ends take turns: enlarge it for who sends much.
     fn widen(&mut self, from: &Side, to: &Side) {
         self.widened = true;
         for pipe in [Some(from.input()), to.output()].into_iter().flatten() {
             // Sockets have no such size, and a user may have too many large pipes; then it stays as it is.
-            let _ = fcntl_setpipe_size(pipe, WIDE_PIPE);
+            let _ = fcntl_setpipe_size(pipe, WIDE_PIPE_SIZE);
         }
     }
 
     /// Without a copy, as far as the descriptors allow: one end must be a pipe.
     fn splice(&mut self, from: &mut Side, to: &mut Side) -> io::Result<Heard> {
         let Some(output) = to.output() else { return Ok(Heard::End) };
-        match splice(from.input(), None, output, None, SPLICE, SpliceFlags::NONBLOCK | SpliceFlags::MOVE) {
+        match splice(from.input(), None, output, None, SPLICE_SIZE, SpliceFlags::NONBLOCK | SpliceFlags::MOVE) {
             Ok(0) => {
-                from.end();
+                from.mark_ended();
                 Ok(Heard::End)
             }
             Ok(count) => {
@@ -112,15 +111,15 @@ impl Stream {
 /// nothing.
 fn copy(from: &mut Side, to: &mut Side, buffer: &mut Vec<u8>) -> io::Result<Heard> {
     if buffer.is_empty() {
-        buffer.resize(PIECE, 0);
+        buffer.resize(READ_SIZE, 0);
     }
-    let most = if to.tls().is_some() { INTO_TLS } else { CHUNK };
+    let most = if to.tls().is_some() { TLS_WRITE } else { BULK_READ };
     let size = buffer.len();
-    let heard = from.read_on(buffer.get_mut(..size.min(most)).unwrap_or_default())?;
+    let heard = from.read_bulk(buffer.get_mut(..size.min(most)).unwrap_or_default())?;
     if let Heard::Bytes(count) = heard {
         to.write(buffer.get(..count).unwrap_or_default());
-        if count == size && size < CHUNK {
-            *buffer = vec![0; CHUNK];
+        if count == size && size < BULK_READ {
+            *buffer = vec![0; BULK_READ];
         }
     }
     Ok(heard)
@@ -128,18 +127,18 @@ fn copy(from: &mut Side, to: &mut Side, buffer: &mut Vec<u8>) -> io::Result<Hear
 
 /// The most bytes read at a time. So large a buffer is a mapping of its own: its pages are there once they are used,
 /// and gone when it is given back; and it begins where a page begins, which some processors copy four times faster.
-const CHUNK: usize = 256 * 1024;
+const BULK_READ: usize = 256 * 1024;
 
 /// The most bytes put into TLS at a time, seven records. What rustls needs for them stays below what glibc's malloc
 /// would give back to the kernel each time (M_TRIM_THRESHOLD, 128 KiB), page by page.
-const INTO_TLS: usize = 112 * 1024;
+const TLS_WRITE: usize = 112 * 1024;
 
 /// What a pipe holds.
-const PIPE: usize = 64 * 1024;
+const PIPE_SIZE: usize = 64 * 1024;
 
 /// What a pipe holds that carries much, and what an unprivileged one may hold at most unless the administrator says
 /// otherwise.
-const WIDE_PIPE: usize = 256 * 1024;
+const WIDE_PIPE_SIZE: usize = 256 * 1024;
 
 /// The most bytes moved by one splice(2); a pipe holds 64 KiB unless it was enlarged.
-const SPLICE: usize = 1024 * 1024;
+const SPLICE_SIZE: usize = 1024 * 1024;

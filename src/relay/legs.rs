@@ -10,7 +10,7 @@ use super::Relay;
 use crate::config::Backend;
 use crate::keys::MAX_ANCHORS;
 use crate::message::Error;
-use crate::tls::{ClientAuth, Leg, Trust, Welcome};
+use crate::tls::{BackendLegConfig, ClientAuth, ClientLegConfig, Leg};
 use crate::window::{self, Answer, Ask, Chain, Peer};
 
 impl Relay<'_> {
@@ -23,16 +23,16 @@ impl Relay<'_> {
                 Some(read_anchors(answer.unwrap_or_default())?)
             }
         };
-        let welcome = Welcome {
+        let config = ClientLegConfig {
             window: Arc::clone(&self.window),
-            lowest: self.config.tls.lowest,
+            min_version: self.config.tls.min_version,
             alpn: &self.alpn(),
             alpn_demanded: self.session.is_direct_tls(),
             authorities,
             demanded: self.config.client_auth == ClientAuth::Demanded,
             close_notify: self.config.tls.close_notify,
         };
-        welcome.leg()
+        config.leg()
     }
 
     /// The leg to the backend; `None` if the keeper has not what it takes, and has said why.
@@ -42,10 +42,10 @@ impl Relay<'_> {
             let Some(answer) = self.window.ask(&Ask::Anchors(Peer::Backend))? else { return Ok(None) };
             anchors = Some(read_anchors(answer)?);
         }
-        let mut own = None;
-        if backend.own.is_some() {
-            let Some(answer) = self.window.ask(&Ask::OwnChain)? else { return Ok(None) };
-            own = Chain::decode(&answer.bytes).map(|chain| (Arc::clone(&self.window), chain));
+        let mut client_cert = None;
+        if backend.client_cert.is_some() {
+            let Some(answer) = self.window.ask(&Ask::ChainForBackend)? else { return Ok(None) };
+            client_cert = Chain::decode(&answer.bytes).map(|chain| (Arc::clone(&self.window), chain));
         }
         let (names, pins) = (&backend.names[..], &backend.pins[..]);
         // Other servers have done without for long, and may refuse a name they do not know.
@@ -53,16 +53,16 @@ impl Relay<'_> {
         let demanded = demanding.map_or(&[][..], |protocol| protocol.alpn);
         let named = backend.alpn.as_slice();
         let alpn = if named.is_empty() { demanded } else { named };
-        Trust {
+        BackendLegConfig {
             names,
             anchors,
             pins,
             sni: backend.sni(),
             alpn,
-            lowest: self.config.tls.lowest,
+            min_version: self.config.tls.min_version,
             hybrid: backend.hybrid,
             close_notify: backend.close_notify,
-            own,
+            client_cert,
         }
         .leg()
         .map(Some)

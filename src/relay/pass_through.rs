@@ -1,10 +1,10 @@
-//! Both directions at once, from the end of the dialogue to the end of the session, and the last words.
+//! Both directions at once, from the end of the dialogue to the end of the session; then the last words and the close.
 
 use std::time::{Duration, Instant};
 
-use super::PIECE;
-use super::carry::Stream;
-use super::reactor::{Reactor, Who};
+use super::READ_SIZE;
+use super::direction::Direction;
+use super::reactor::{Reactor, SideId};
 use super::stall::{Progress, Stalls};
 use crate::config::Limits;
 use crate::message::Error;
@@ -15,23 +15,22 @@ use crate::tls::Heard;
 /// destroys the server's last words.
 pub const LINGER: Duration = Duration::from_millis(500);
 
-/// How long a session that carried much may be still before its buffers are given back. Sooner they would be taken
-/// again and again.
-const STILL: Duration = Duration::from_secs(1);
+/// How long a session may be idle before a large buffer is given back. Sooner it would be allocated again and again.
+const BUFFER_IDLE: Duration = Duration::from_secs(1);
 
-/// Client and server, with nothing between them.
-pub(super) struct Passage<'a> {
+/// Client and server, with nothing watched between them.
+pub(super) struct PassThrough<'a> {
     reactor: &'a mut Reactor,
     stalls: &'a mut Stalls,
     client: &'a mut Side,
     server: &'a mut Side,
-    upward: Stream,
-    downward: Stream,
+    to_server: Direction,
+    to_client: Direction,
     idle_since: Instant,
     buffer: Vec<u8>,
 }
 
-impl<'a> Passage<'a> {
+impl<'a> PassThrough<'a> {
     pub(super) fn new(
         reactor: &'a mut Reactor,
         stalls: &'a mut Stalls,
@@ -44,36 +43,36 @@ impl<'a> Passage<'a> {
             stalls,
             client,
             server,
-            upward: Stream::new(cut_is_error),
-            downward: Stream::new(cut_is_error),
+            to_server: Direction::new(cut_is_error),
+            to_client: Direction::new(cut_is_error),
             idle_since: Instant::now(),
             buffer: Vec::new(),
         }
     }
 
-    /// Carries bytes both ways until both sides are done, or a limit is passed. Who stood still, if one did?
-    pub(super) fn run(&mut self, limits: Limits) -> Result<Option<Who>, Error> {
+    /// Carries bytes both ways until both sides are done, or a limit is passed. Returns who stood still, if one did.
+    pub(super) fn run(&mut self, limits: Limits) -> Result<Option<SideId>, Error> {
         // What a client said before it broke TLS still goes to the server.
-        while !self.client.is_lost() && (!self.client.is_broken() || !self.upward.done) {
+        while !self.client.is_lost() && (!self.client.is_broken() || !self.to_server.done) {
             let now = Instant::now();
             let moved = self.carry()?;
             // A server that is gone hears nothing: what the client still sends is drained at the close.
-            if self.downward.done && (self.server_is_gone() || (self.upward.done && !moved)) {
+            if self.to_client.done && (self.server_is_gone() || (self.to_server.done && !moved)) {
                 break;
             }
             if moved {
                 self.idle_since = now;
-                self.stalls.stir(now);
+                self.stalls.bytes_moved(now);
             }
-            if self.stalls.next_look().is_some_and(|next| next <= now)
-                && let Some(who) = self.look(now)
+            if self.stalls.next_check().is_some_and(|next| next <= now)
+                && let Some(who) = self.check_stalls(now)
             {
                 self.cut();
                 return Ok(Some(who));
             }
             let end = self.end(limits);
             if end.is_some_and(|end| end <= now) {
-                if !self.downward.done {
+                if !self.to_client.done {
                     self.cut();
                 }
                 break;
@@ -87,18 +86,18 @@ impl<'a> Passage<'a> {
 
     /// Bytes of the client and to it.
     pub(super) fn counts(&self) -> (u64, u64) {
-        (self.upward.count, self.downward.count)
+        (self.to_server.count, self.to_client.count)
     }
 
     fn carry(&mut self) -> Result<bool, Error> {
-        let upward = self.upward.carry(self.client, self.server, &mut self.buffer)?;
-        let downward = self.downward.carry(self.server, self.client, &mut self.buffer)?;
-        Ok(upward | downward)
+        let to_server = self.to_server.carry(self.client, self.server, &mut self.buffer)?;
+        let to_client = self.to_client.carry(self.server, self.client, &mut self.buffer)?;
+        Ok(to_server | to_client)
     }
 
-    /// Nobody shall take for the whole what a limit has ended.
+    /// Ends both directions without close_notify: neither peer shall take what it has heard for the whole.
     fn cut(&mut self) {
-        for (way, to) in [(&self.upward, &mut *self.server), (&self.downward, &mut *self.client)] {
+        for (way, to) in [(&self.to_server, &mut *self.server), (&self.to_client, &mut *self.client)] {
             if !way.done {
                 to.cut();
             }
@@ -109,32 +108,32 @@ impl<'a> Passage<'a> {
         self.server.is_lost() || self.server.is_broken()
     }
 
-    /// A server that does not listen because it speaks is alive; a client may not go by that, as it could hold a server
-    /// for ever by a byte now and then.
-    fn look(&mut self, now: Instant) -> Option<Who> {
-        let says = self.downward.count;
-        let client = progress(&self.downward, self.server, self.client);
-        let server = progress(&self.upward, self.client, self.server);
-        let server = server.map(|Progress { moved, held }| Progress { moved: moved + says, held });
+    /// A server that does not read while it writes is alive. That does not hold for a client, which could keep a server for
+    /// ever by a byte now and then.
+    fn check_stalls(&mut self, now: Instant) -> Option<SideId> {
+        let says = self.to_client.count;
+        let client = progress(&self.to_client, self.server, self.client);
+        let server = progress(&self.to_server, self.client, self.server);
+        let server = server.map(|Progress { moved, unacknowledged }| Progress { moved: moved + says, unacknowledged });
         // From prog's end on another limit runs.
-        let nothing_more = self.server.nothing_more && self.reactor.prog_ended().is_none();
-        self.stalls.look([client, server], nothing_more, now)
+        let read_closed = self.server.read_closed && self.reactor.prog_ended().is_none();
+        self.stalls.check([client, server], read_closed, now)
     }
 
     /// When it ends even if somebody is still there.
     fn end(&mut self, limits: Limits) -> Option<Instant> {
-        let half_closed = self.downward.done.then(|| self.idle_since + limits.half_closed);
+        let half_closed = self.to_client.done.then(|| self.idle_since + limits.half_closed);
         let last_words = self.reactor.prog_ended().map(|ended| ended + limits.last_words);
         half_closed.into_iter().chain(last_words).min()
     }
 
     fn wait(&mut self, end: Option<Instant>) -> Result<(), Error> {
-        let large = self.buffer.len() > PIECE;
+        let large = self.buffer.len() > READ_SIZE;
         if !large {
             self.buffer = Vec::new();
         }
-        let still = large.then(|| Instant::now() + STILL);
-        let until = [end, still, self.stalls.next_look()].into_iter().flatten().min();
+        let still = large.then(|| Instant::now() + BUFFER_IDLE);
+        let until = [end, still, self.stalls.next_check()].into_iter().flatten().min();
         if !self.reactor.wait([Some(self.client), Some(self.server), None], until)? {
             self.buffer = Vec::new();
         }
@@ -144,9 +143,9 @@ impl<'a> Passage<'a> {
 
 /// How far it has come, if something waits for it here or with the other side. What waits there was tried before, so
 /// its descriptor does not take it.
-fn progress(way: &Stream, from: &Side, to: &Side) -> Option<Progress> {
+fn progress(way: &Direction, from: &Side, to: &Side) -> Option<Progress> {
     let waits = to.has_unsent() || (!way.done && from.has_unread());
-    waits.then(|| Progress { moved: to.sent(), held: to.held() })
+    waits.then(|| Progress { moved: to.sent(), unacknowledged: to.unacknowledged() })
 }
 
 /// Lets the client have the last words, then closes: end of output first, then a bounded drain.
@@ -160,7 +159,7 @@ pub(super) fn close(reactor: &mut Reactor, client: &mut Side, limits: Limits) ->
     }
     client.shut();
     let until = Instant::now() + LINGER;
-    let mut buffer = [0; PIECE];
+    let mut buffer = [0; READ_SIZE];
     while client.is_socket() && !client.is_lost() {
         match client.drain(&mut buffer) {
             Ok(Heard::Bytes(_)) if Instant::now() < until => {}
