@@ -37,8 +37,8 @@ pub struct Protocol {
     /// What a client says, after the greeting if there is one, on its way to TLS: each unit waits for the whole reply to
     /// the one before, and the last one asks for TLS.
     pub way_to_tls: &'static [&'static [u8]],
-    /// What a client says that only looks in: every server says yes to each, and the last one ends the session. Nothing
-    /// where not every server does.
+    /// What a client says inside TLS that only looks in (`--check`): every server accepts each unit, and the last one ends
+    /// the session. Empty where not every server does.
     pub visit: &'static [&'static [u8]],
     /// A snooper for one server, from its greeting on. It knows nothing yet.
     pub snooper: fn(Policy) -> Box<dyn Snooper>,
@@ -141,7 +141,8 @@ pub trait Snooper {
     /// Appends one of the wrapper's own sentences, in answer to the command last seen.
     fn say(&self, sentence: Sentence, out: &mut Vec<u8>);
 
-    /// What a transcript (`-v 3`) shows of a unit. Of one that is no opening word only its name: what follows may be a secret.
+    /// What a transcript (`-v 3`) shows of a unit. Of one that is no opening word only its name: what follows may be a
+    /// secret.
     fn transcript(&self, unit: &[u8], opening: bool) -> Vec<u8> {
         line::transcript(unit, opening).to_vec()
     }
@@ -150,7 +151,7 @@ pub trait Snooper {
     /// before TLS. Nothing where the server [greets again](Self::greets_again).
     fn greet(&self, _name: &str, _out: &mut Vec<u8>) {}
 
-    /// Gives up a line held back until the next one shows what it is; the dialogue breaks off here.
+    /// Gives up the line that was held back until the next one would show what it is: the dialogue ends here.
     fn take_held(&mut self) -> Vec<u8> {
         Vec::new()
     }
@@ -264,8 +265,8 @@ impl Sentence {
     ];
 }
 
-/// What is to be done if a text begins with the word that asks for TLS. Blanks behind it are tolerated, an argument is not
-/// (RFC 3207 section 4).
+/// What is to be done if a text begins with the word that asks for TLS. Blanks behind it are tolerated, an argument is
+/// not (RFC 3207 section 4).
 fn starttls_verdict(text: &[u8], word: &[u8], policy: Policy) -> Option<Verdict> {
     let tail = line::after_word(text, word)?;
     Some(if policy.inside {

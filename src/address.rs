@@ -1,4 +1,4 @@
-//! Where a server is, and the way there. Only the keeper goes it.
+//! A server's address, and how it is connected to. For the keeper alone.
 
 use std::ffi::{OsStr, OsString};
 use std::fmt::{self, Display};
@@ -100,9 +100,8 @@ impl Address {
         }
     }
 
-    /// Goes there, unless this process is told to end meanwhile; then there is nothing. All addresses of a name are
-    /// tried until one answers or the time is over. A name is looked up by a process of its own, which gives up first what
-    /// it need not have.
+    /// Connects; `None` if this process is told to end meanwhile. All addresses of a name are tried until one answers or the
+    /// time is over. A name is looked up by a process of its own, which drops its rights first.
     ///
     /// # Errors
     /// [`Error::System`], or [`Error::Timeout`] when the time is over, with the reasons of all attempts.
@@ -132,7 +131,7 @@ impl Address {
 enum ConnectFailure {
     /// This process was told to end.
     Terminated,
-    /// Something else is the matter.
+    /// The look-up or every attempt failed.
     Failed(io::Error),
 }
 

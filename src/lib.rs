@@ -8,8 +8,8 @@
 //!                              Reads every network byte; never sees the key.
 //! ```
 //!
-//! tlsify is the same with the parts exchanged: fd 0/1 or prog is the client, which knows no TLS, and the server is
-//! called. The keeper connects and has the client's key.
+//! tlsify is the same the other way round: fd 0/1 or prog is the client, which knows no TLS; the keeper connects to the
+//! server, and has the client's key.
 //!
 //! To be read in this order:
 //!
@@ -20,7 +20,7 @@
 //! 3. [`relay`] is the session's loop. It obeys the orders of [`starttls_protocols::session`], where the laws are, over
 //!    two or three [`side`]s, with or without [`tls`]; [`client`], [`proxy`] and [`ucspi`] are how a client comes,
 //!    [`facts`] what is told of its TLS.
-//! 4. [`sandbox`] is what either process gives up, [`raw`] what safe Rust has no word for, [`memory`] what is wiped.
+//! 4. [`sandbox`] is what either process gives up, [`raw`] all of the `unsafe`, [`memory`] what is wiped.
 //! 5. [`check`] tries all of it without a client.
 //!
 //! doc/structure.md has them on one page, with the ways of a byte and of a handshake.

@@ -17,7 +17,7 @@ use starttls_protocols::note::{Note, Speaker, Unwatched};
 /// The most bytes of a foreign string that a message shows, in bytes before escaping.
 pub const MAX_QUOTED: usize = 100;
 
-/// Something ended the program, or would have.
+/// Why the program ends, or would have.
 #[derive(Debug)]
 pub enum Error {
     /// The command line is wrong: what, and what to do.
@@ -155,7 +155,7 @@ pub struct Log {
     pub client: Option<String>,
     /// `-v`.
     pub verbosity: u8,
-    /// Nobody reads it.
+    /// Standard error took no message for [`LOG_STALL`].
     stalled: Cell<bool>,
 }
 
@@ -215,7 +215,7 @@ impl Log {
         }
     }
 
-    /// Nobody is served worse because a logger hangs. It is waited for once.
+    /// Whether standard error takes a message now. A logger that hangs is waited for once; no session is slower for it.
     fn takes_a_line(&self) -> bool {
         let output = stderr();
         let limit = Timespec::try_from(if self.stalled.get() { Duration::ZERO } else { LOG_STALL }).ok();

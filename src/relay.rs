@@ -1,7 +1,7 @@
 //! The driver: it obeys the session's orders over real descriptors and keeps the deadlines.
 //!
-//! Here and below is the only door to mio, and the only place that asks the clock. What the bytes mean is the
-//! session's affair.
+//! Here and below is the only door to mio, and the only place that asks the clock. What the bytes mean is known to
+//! [`starttls_protocols::session`].
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -60,12 +60,12 @@ pub struct Relay<'a> {
     ucspi: Option<Descriptors>,
     /// Which of the client's descriptors were blocking before they were ours.
     was_blocking: [bool; 2],
-    /// What it told of TLS.
+    /// What that server told of TLS.
     ucspi_variables: Option<Vec<String>>,
     report: Report,
     control: Control,
-    /// Where what is read is put, from whichever side.
-    piece: Box<[u8]>,
+    /// What was read last, from either side.
+    buffer: Box<[u8]>,
 }
 
 /// What follows the dialogue.
@@ -75,7 +75,7 @@ enum Next {
 }
 
 impl<'a> Relay<'a> {
-    /// Gets ready to listen.
+    /// A relay that has heard nothing yet.
     ///
     /// # Errors
     /// [`Error::Environment`] if the client's descriptors cannot be waited for, [`Error::System`].
@@ -107,7 +107,7 @@ impl<'a> Relay<'a> {
             ucspi_variables: None,
             report,
             control: Control::default(),
-            piece: vec![0; READ_SIZE].into(),
+            buffer: vec![0; READ_SIZE].into(),
         })
     }
 
@@ -119,7 +119,7 @@ impl<'a> Relay<'a> {
         self
     }
 
-    /// Where it says what there is to say.
+    /// The log of this session.
     pub fn log(&self) -> &Log {
         self.log
     }
@@ -129,12 +129,12 @@ impl<'a> Relay<'a> {
     /// # Errors
     /// Whatever ended the session before its time.
     pub fn run(mut self) -> Result<u8, Error> {
-        // One that has ended by now was missed: the session ends with it from here on.
+        // The sandbox has the session killed with the keeper; one that was gone before that is found out here.
         self.window.listen()?;
         if let Inside::Called(backend) = &self.config.inside {
             return self.call(backend);
         }
-        // Whoever sends a header to us has said what there is to say.
+        // With --accept-proxy the header that comes tells it.
         if self.config.proxy.is_some() && self.report.ends.is_none() && !self.config.accept_proxy {
             self.log.warning(UNKNOWN_CLIENT);
         }
@@ -182,7 +182,7 @@ impl<'a> Relay<'a> {
         self.reactor.wait([Some(&mut self.client), self.server.as_mut(), self.backend.as_mut()], until)
     }
 
-    /// When the session is over because prog is.
+    /// When a session whose prog has ended is over at the latest.
     fn last_words(&mut self) -> Option<Instant> {
         self.reactor.prog_ended().map(|ended| ended + self.config.limits.last_words)
     }
@@ -225,7 +225,7 @@ impl<'a> Relay<'a> {
         }
     }
 
-    /// Two descriptors come back for prog, one for a connection.
+    /// Asks the keeper for a server: two pipes to prog, or one connection.
     fn ask_for_side(&mut self, ask: &Ask) -> Result<Option<Side>, Error> {
         let Some(answer) = self.window.ask(ask)? else { return Ok(None) };
         let mut fds = answer.fds.into_iter();

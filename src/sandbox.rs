@@ -85,7 +85,7 @@ impl Sandbox {
         Ok(())
     }
 
-    /// For a process that wants files and the network, but nothing that only root may have.
+    /// For a process that needs files and the network, but no right of root's.
     ///
     /// # Errors
     /// [`Error::System`]; then the process must not go on.
@@ -104,7 +104,7 @@ impl Sandbox {
         hide()?;
         let _ = landlock(Scope::AbstractUnixSocket.into());
         if seccomp(Calls::Keeper(family)).is_err() {
-            // It might be anybody whom it signals.
+            // Without the filter it could signal anybody.
             self.drop_root_and_capabilities(CapabilitySet::empty())?;
         }
         Ok(())
@@ -213,11 +213,11 @@ fn deny_everything(scope: BitFlags<Scope>) -> Result<RestrictionStatus, RulesetE
 /// The newest one that this program knows.
 const NEWEST: ABI = ABI::V9;
 
-/// Whose calls.
+/// The process whose system calls are filtered.
 #[derive(Clone, Copy)]
 enum Calls {
     Session,
-    /// That of the keeper of these.
+    /// The keeper, which may signal these.
     Keeper([Option<Pid>; 2]),
 }
 

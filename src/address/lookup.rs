@@ -1,5 +1,5 @@
-//! The look-up of a name. getaddrinfo(3) takes as long as it likes and reads what name servers send, so a process of its
-//! own does it: one that has no key, no rights, and no more time than is left.
+//! The look-up of a name. getaddrinfo(3) has no time limit and reads what name servers send, so a process of its own calls
+//! it: one that has no key, no rights, and no more time than is left.
 
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
@@ -18,8 +18,7 @@ use crate::window::gaps;
 /// What a look-up may tell, in bytes: a pipe takes so much at once (PIPE_BUF). That is 70 addresses or more.
 const MAX_ADDRESSES: usize = 4096;
 
-/// The addresses of a name, as the system sorts them (RFC 6724), looked up by a process that first gives up what it need
-/// not have.
+/// The addresses of a name, as the system sorts them (RFC 6724), looked up by a process that drops its rights first.
 pub(super) fn look_up(
     host: &str,
     port: u16,
@@ -41,7 +40,7 @@ pub(super) fn look_up(
     decode(&answer?)
 }
 
-/// What it tells, if it does in time.
+/// Its answer, if there is one in time.
 fn hear(reader: &OwnedFd, until: Instant, signals: &Signals) -> Result<Vec<u8>, ConnectFailure> {
     while !signals.wait(Some(reader.as_fd()), Some(until)).map_err(io::Error::other)? {
         if signals.ask_to_end() {

@@ -40,13 +40,13 @@ pub(super) fn connect(addresses: &[SocketAddr], until: Instant, signals: &Signal
         }
         let wake = if race.waiting.is_empty() { until } else { until.min(next) };
         if race.wait(signals, wake)? {
-            // Who has failed keeps nobody waiting.
+            // The next one need not wait for one that has failed.
             next = now;
         }
     }
 }
 
-/// How it stands.
+/// The attempts, by how far they are.
 #[derive(Default)]
 struct Race {
     waiting: VecDeque<SocketAddr>,
@@ -56,7 +56,7 @@ struct Race {
 }
 
 impl Race {
-    /// The next one begins that can.
+    /// Starts the next attempt that can begin.
     fn start(&mut self) {
         while let Some(address) = self.waiting.pop_front() {
             match begin(address) {

@@ -1,4 +1,5 @@
-//! A session of this very program, tried; and where it fails, whether it is for the PROXY header.
+//! A session of this very program is tried; where it fails, again with another PROXY header or none, to see whether that is
+//! the reason.
 
 use std::ffi::OsString;
 use std::os::fd::OwnedFd;
@@ -48,22 +49,22 @@ fn attempt(
     arguments: &[OsString],
     proxy: Option<Proxy>,
 ) -> Result<(Result<Visit, VisitError>, Vec<u8>), Error> {
-    let attempt = || Error::system("try a session");
-    let (client, wrapper) = UnixStream::pair().map_err(attempt())?;
-    client.set_read_timeout(Some(TRIAL_TIMEOUT)).map_err(attempt())?;
-    let input = OwnedFd::from(wrapper.try_clone().map_err(attempt())?);
-    let program = std::env::current_exe().map_err(attempt())?;
+    let unable = || Error::system("try a session");
+    let (client, wrapper) = UnixStream::pair().map_err(unable())?;
+    client.set_read_timeout(Some(TRIAL_TIMEOUT)).map_err(unable())?;
+    let input = OwnedFd::from(wrapper.try_clone().map_err(unable())?);
+    let program = std::env::current_exe().map_err(unable())?;
     let mut command = Command::new(program);
     command.args(header_options(proxy)).args(arguments);
     command.stdin(input).stdout(OwnedFd::from(wrapper)).stderr(Stdio::piped());
-    let session = command.spawn().map_err(attempt())?;
+    let session = command.spawn().map_err(unable())?;
     drop(command);
     let visit = visit(config, client);
     if is_silent(&visit) {
         // A server that does not speak may not hear either that its client is gone.
-        kill_process(Pid::from_child(&session), Signal::TERM).map_err(|why| attempt()(why.into()))?;
+        kill_process(Pid::from_child(&session), Signal::TERM).map_err(|why| unable()(why.into()))?;
     }
-    let told = session.wait_with_output().map_err(attempt())?.stderr;
+    let told = session.wait_with_output().map_err(unable())?.stderr;
     Ok((visit, told))
 }
 

@@ -1,5 +1,4 @@
-//! The client of a session that is tried: it asks for TLS, begins it, says what every server answers with yes, and
-//! leaves.
+//! The client of a session that is tried: it asks for TLS, begins it, sends what every server accepts, and leaves.
 
 use std::fmt::{self, Display};
 use std::os::fd::OwnedFd;
@@ -18,7 +17,7 @@ use crate::tls::{BackendLegConfig, ClientAuth, Heard, Leg, pin_of};
 /// How long the server inside TLS may take for an answer. One that takes longer has proved nothing, good or bad.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How far a client comes.
+/// How far the visit came.
 pub(super) enum Visit {
     /// The server inside TLS answers as it should.
     Served(Protocol),
@@ -28,7 +27,7 @@ pub(super) enum Visit {
     Unanswered(Protocol),
 }
 
-/// What is wrong with a server.
+/// What is wrong with the server that is visited.
 pub(super) enum VisitError {
     /// It says nothing.
     Silent,

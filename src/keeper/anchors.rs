@@ -22,7 +22,7 @@ impl Keeper<'_> {
     }
 }
 
-/// Parts behind their lengths, in a file in memory that nobody can change any more.
+/// A file in memory with these parts, each behind its length. It is sealed: nobody can change it any more.
 pub(super) fn sealed(parts: &[impl AsRef<[u8]>]) -> Result<OwnedFd, Error> {
     fill_and_seal(&window::join(parts)).map_err(Error::system("hand over the trust anchors"))
 }

@@ -1,4 +1,4 @@
-//! The keys: when they are read, which one stays, and what it signs. None of them leaves this process.
+//! The keys: when they are read, which one is kept, and what it signs. None of them leaves this process.
 
 use super::anchors::sealed;
 use super::{Keeper, not_allowed};
@@ -39,7 +39,7 @@ impl Keeper<'_> {
             }
             None => default,
         };
-        // Only with -k 2 there can be none; then there is no such name here.
+        // There is none only with -k 2, for a name that nobody has set up.
         let Some(identity) = &mut self.identity else { return self.window.refuse() };
         identity.settle(schemes);
         self.window.grant(&chain_packet(identity), &[])

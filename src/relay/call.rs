@@ -1,4 +1,4 @@
-//! tlsify's session: the server is called, TLS stands, and then bytes pass both ways; with STARTTLS the dialogue is
+//! tlsify's session: it connects to the server and begins TLS, and then bytes pass both ways; with STARTTLS the dialogue is
 //! watched as long as the server might offer it again. What the server said before TLS reaches nobody (laws 1 and 5).
 
 use std::fmt::{self, Display};
@@ -16,14 +16,14 @@ use crate::tls::Shown;
 use crate::window::Ask;
 
 impl Relay<'_> {
-    /// What was negotiated is told here, and how it ended.
+    /// Tells over this descriptor what was negotiated, and how the session ended (`--control`).
     #[must_use]
     pub fn with_control(mut self, control: Option<OwnedFd>) -> Self {
         self.control = Control::new(control);
         self
     }
 
-    /// The whole session with the server that is called. Returns the exit status as far as the session decides it.
+    /// The whole session with this server. Returns the exit status as far as the session decides it.
     pub(super) fn call(mut self, backend: &Backend) -> Result<u8, Error> {
         match self.reach_called(backend) {
             Ok(Reached { greeted, .. }) => {
@@ -35,7 +35,7 @@ impl Relay<'_> {
             }
             Err(why) => {
                 self.control.tell(&[]);
-                // The keeper has its reason, and tells it.
+                // The keeper tells its own reason.
                 let why = if let TlsFailure::Reported = why {
                     return Ok(SYSTEM_CALL_FAILED);
                 } else {
@@ -98,7 +98,7 @@ impl Relay<'_> {
         variables
     }
 
-    /// Why there is no session. Where it is the certificate, whose it was, and the pin for who knows that it is right.
+    /// Why there is no session. Where the certificate is the reason, also whose it is, and the pin that would trust its key.
     fn unreached(&self, backend: &Backend, why: TlsFailure) -> Error {
         let address = &backend.address;
         let shown = self.backend.as_ref().and_then(|side| side.tls()?.shown());

@@ -41,7 +41,7 @@ impl Control {
         self.write(&format!("{}\0\0", words.join("\0")));
     }
 
-    /// There is no TLS, which is allowed, and this is why.
+    /// The session goes on in plaintext, as is allowed, for this reason.
     pub(super) fn goes_on_in_plaintext(&mut self, why: &dyn Display) {
         self.plaintext = Some(format!("plaintext: {why}"));
     }

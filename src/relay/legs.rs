@@ -35,7 +35,7 @@ impl Relay<'_> {
         config.leg()
     }
 
-    /// The leg to the backend; `None` if the keeper has not what it takes, and has said why.
+    /// The leg to the backend; `None` if the keeper has no anchors or no certificate for it, and has said why.
     pub(super) fn backend_leg(&self, backend: &Backend) -> Result<Option<Leg>, Error> {
         let mut anchors = None;
         if backend.needs_chain() {
@@ -48,7 +48,7 @@ impl Relay<'_> {
             client_cert = Chain::decode(&answer.bytes).map(|chain| (Arc::clone(&self.window), chain));
         }
         let (names, pins) = (&backend.names[..], &backend.pins[..]);
-        // Other servers have done without for long, and may refuse a name they do not know.
+        // ALPN is offered where the protocol demands it: a server that does not know the name may refuse it.
         let demanding = self.session.protocol().filter(|protocol| matches!(protocol.first, First::ClientOrTls));
         let demanded = demanding.map_or(&[][..], |protocol| protocol.alpn);
         let named = backend.alpn.as_slice();

@@ -1,4 +1,4 @@
-//! The dialogue: what both sides say is told to the session, and what it orders is done, until it has heard enough.
+//! The dialogue: what both sides say goes to the session, and its orders are obeyed, until nothing is left to watch.
 
 use std::time::Instant;
 
@@ -10,7 +10,7 @@ use crate::tls::Heard;
 use starttls_protocols::session::Limit;
 
 impl Relay<'_> {
-    /// Listens to both sides until the session has heard enough.
+    /// Runs the dialogue until nothing is left to watch.
     pub(super) fn dialogue(&mut self) -> Result<Next, Error> {
         loop {
             while let Some(order) = self.session.next_order() {
@@ -37,7 +37,7 @@ impl Relay<'_> {
         }
     }
 
-    /// A server that has heard all is told so.
+    /// Sends the server what waits for it, and then the client's end.
     fn flush_server(&mut self) {
         if let Some(server) = &mut self.server
             && server.flush()
@@ -62,14 +62,14 @@ impl Relay<'_> {
         if room == 0 {
             return false;
         }
-        let piece = self.piece.get_mut(..room).unwrap_or_default();
+        let buffer = self.buffer.get_mut(..room).unwrap_or_default();
         // What comes behind STARTTLS is for the UCSPI-TLS server to read.
         let by_line = self.ucspi.is_some();
-        match if by_line { self.client.read_line(piece) } else { self.client.read(piece) } {
+        match if by_line { self.client.read_line(buffer) } else { self.client.read(buffer) } {
             Ok(Heard::Nothing) => return false,
             Ok(Heard::Bytes(count)) => {
                 self.report.from_client += count as u64;
-                self.session.client_says(self.piece.get(..count).unwrap_or_default());
+                self.session.client_says(self.buffer.get(..count).unwrap_or_default());
             }
             Ok(Heard::End | Heard::Cut) => self.session.client_closed(),
             Err(_) if self.client.is_broken() => {}
@@ -81,9 +81,9 @@ impl Relay<'_> {
     fn hear_server(&mut self) -> bool {
         let room = self.session.server_room().min(READ_SIZE);
         let Some(server) = self.server.as_mut().filter(|_| room > 0) else { return false };
-        match server.read(self.piece.get_mut(..room).unwrap_or_default()) {
+        match server.read(self.buffer.get_mut(..room).unwrap_or_default()) {
             Ok(Heard::Nothing) => return false,
-            Ok(Heard::Bytes(count)) => self.session.server_says(self.piece.get(..count).unwrap_or_default()),
+            Ok(Heard::Bytes(count)) => self.session.server_says(self.buffer.get(..count).unwrap_or_default()),
             Ok(Heard::End | Heard::Cut) => self.session.server_closed(),
             Err(why) => {
                 if !server.is_broken() {
@@ -95,7 +95,7 @@ impl Relay<'_> {
         true
     }
 
-    /// What comes next if a limit ends the dialogue.
+    /// Waits until a side is ready, or a limit passes; what comes next if that ends the dialogue.
     fn wait_for_more(&mut self) -> Result<Option<Next>, Error> {
         let limit = self.session.limit();
         if limit != self.limit.map(|(running, _)| running) {
@@ -118,7 +118,7 @@ impl Relay<'_> {
         Ok(None)
     }
 
-    /// Whether somebody stood still for too long.
+    /// Whether a side has stopped reading, and with it the session.
     fn check_stalls(&mut self) -> Result<bool, Error> {
         let progress = |side: &Side| {
             side.has_unsent().then(|| Progress { moved: side.sent(), unacknowledged: side.unacknowledged() })

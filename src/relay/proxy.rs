@@ -11,7 +11,7 @@ use crate::tls::Heard;
 use crate::window::Ask;
 
 impl Relay<'_> {
-    /// Hears the header that must come first (`--accept-proxy`). False if the client left without a byte.
+    /// Reads the header that must come first (`--accept-proxy`). False if the client left without a byte.
     pub(super) fn read_proxy_header(&mut self) -> Result<bool, Error> {
         let until = Instant::now() + HEADER_TIMEOUT;
         let Some(header) = proxy::read(|buffer| self.read_header_bytes(buffer, until))? else { return Ok(false) };
@@ -45,8 +45,8 @@ impl Relay<'_> {
         }
     }
 
-    /// The same for the backend. One that shall be told of TLS is only asked whether it serves before there is any;
-    /// then the connection is the wrapper's own.
+    /// The same for the backend. One that shall be told of the client's TLS is reached before there is any, to see whether
+    /// it serves; that connection is the wrapper's own, and told as such.
     pub(super) fn backend_header(&self, version: Version) -> Vec<u8> {
         if self.config.server_learns_of_tls() && self.report.facts.is_none() {
             return proxy::local(version);

@@ -106,7 +106,7 @@ impl Relay<'_> {
         self.report.handshake_failed(why.is_timeout());
     }
 
-    /// Begins the server that is told of TLS.
+    /// Starts, or reaches, the server that is told of the client's TLS.
     pub(super) fn respawn(&mut self) -> Result<(), Error> {
         match &self.config.inside {
             Inside::Respawn | Inside::Itself => self.start_server(Some(self.variables()))?,
