@@ -56,7 +56,7 @@ impl Snooper for Ldap {
         self.unasked(unit, out);
         match Message::read(unit).filter(|message| self.is_awaited(message.number)) {
             None => Reply::More,
-            Some(message) if PARTS.contains(&message.op.tag) => Reply::More,
+            Some(message) if BEFORE_THE_RESULT.contains(&message.op.tag) => Reply::More,
             Some(message) => Reply::Done(Class(if message.result() == Some(SUCCESS) { b'O' } else { b'N' })),
         }
     }
@@ -152,7 +152,7 @@ fn snooper(policy: Policy) -> Box<dyn Snooper> {
 }
 
 /// What is said before the result of a request.
-const PARTS: [u8; 3] = [tag::SEARCH_ENTRY, tag::SEARCH_REFERENCE, tag::INTERMEDIATE_RESPONSE];
+const BEFORE_THE_RESULT: [u8; 3] = [tag::SEARCH_ENTRY, tag::SEARCH_REFERENCE, tag::INTERMEDIATE_RESPONSE];
 
 /// RFC 4511 section 4.14.1.
 const STARTTLS: &[u8] = b"1.3.6.1.4.1.1466.20037";

@@ -33,11 +33,11 @@ impl Snooper for Postgres {
     fn command(&mut self, packet: &[u8]) -> Verdict {
         self.begun = true;
         let verdict = match (code(packet), packet.len()) {
-            (Some(SSL_REQUEST), REQUEST) if self.policy.inside => Verdict::Answer(Sentence::AlreadyActive),
-            (Some(SSL_REQUEST), REQUEST) => Verdict::StartTls,
+            (Some(SSL_REQUEST), REQUEST_LENGTH) if self.policy.inside => Verdict::Answer(Sentence::AlreadyActive),
+            (Some(SSL_REQUEST), REQUEST_LENGTH) => Verdict::StartTls,
             // The client may go on to ask for TLS.
-            (Some(GSSENC_REQUEST), REQUEST) => Verdict::Answer(Sentence::NotAvailable),
-            (Some(CANCEL_REQUEST), CANCEL..) => Verdict::Forward(Effect::None),
+            (Some(GSSENC_REQUEST), REQUEST_LENGTH) => Verdict::Answer(Sentence::NotAvailable),
+            (Some(CANCEL_REQUEST), CANCEL_LENGTH..) => Verdict::Forward(Effect::None),
             // A StartupMessage, or what nobody knows: from here on the packets may be others.
             _ => Verdict::Doubtful,
         };
@@ -56,8 +56,8 @@ impl Snooper for Postgres {
             return Unit::Tls;
         }
         match length(bytes) {
-            None => Unit::Partial(REQUEST - bytes.len()),
-            Some(length) => unit(bytes, length, REQUEST, MAX_PACKET),
+            None => Unit::Partial(REQUEST_LENGTH - bytes.len()),
+            Some(length) => unit(bytes, length, REQUEST_LENGTH, MAX_PACKET),
         }
     }
 
@@ -143,10 +143,10 @@ const GSSENC_REQUEST: u32 = 80_877_104;
 const CANCEL_REQUEST: u32 = 80_877_102;
 
 /// How long a request is that has nothing but its code. No packet of a client is shorter.
-const REQUEST: usize = 8;
+const REQUEST_LENGTH: usize = 8;
 
 /// How long a CancelRequest is at least; keys have grown since (protocol 3.2).
-const CANCEL: usize = 16;
+const CANCEL_LENGTH: usize = 16;
 
 /// The first byte of a ClientHello's record (RFC 8446 section 5.1).
 const TLS_HANDSHAKE: u8 = 0x16;

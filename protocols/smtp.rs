@@ -78,7 +78,7 @@ impl Snooper for Smtp {
         (self.kept, self.offered) = (0, false);
         if is(&[b"EHLO", b"LHLO"]) || (is(&[b"HELO"]) && !self.policy.strict) {
             Verdict::Forward(Effect::SetsState)
-        } else if is(&[b"NOOP", b"QUIT"]) || (is(LENIENT) && !self.policy.strict) {
+        } else if is(&[b"NOOP", b"QUIT"]) || (is(OPENING_IF_LENIENT) && !self.policy.strict) {
             Verdict::Forward(Effect::None)
         } else {
             Verdict::Unknown
@@ -223,7 +223,7 @@ fn offers_auth(keyword: &[u8]) -> bool {
 }
 
 /// Opening words besides EHLO, HELO, LHLO, NOOP and QUIT; not under `--require-tls` (RFC 3207 section 4).
-const LENIENT: &[&[u8]] = &[b"RSET", b"HELP", b"VRFY", b"EXPN"];
+const OPENING_IF_LENIENT: &[&[u8]] = &[b"RSET", b"HELP", b"VRFY", b"EXPN"];
 
 /// The longest command line of SMTP, its CRLF included (RFC 5321 section 4.5.3.1.4).
 const MAX_SMTP_LINE: usize = 512;

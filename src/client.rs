@@ -1,8 +1,8 @@
 //! The client's descriptors: 0 and 1, as the super-server left them.
 //!
 //! They are made non-blocking while the session has them; with `--ucspi-tls` they are prog's until it asks for TLS.
-//! Others may share them, so whoever outlives the session puts the flag back: the keeper, who holds a copy of both and
-//! never reads from either.
+//! Others may share them, so the flag is put back by the keeper, which outlives the session, holds a copy of both and never
+//! reads from either.
 
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};

@@ -1,5 +1,5 @@
-//! Everything an administrator decides, and the names of the variables that tell it. How it is told is `cli`'s affair,
-//! and what comes of it everybody else's.
+//! Everything an administrator decides, as types, and the names of the variables among it. [`cli`](crate::cli) reads the
+//! command line and the environment into it.
 
 use std::ffi::OsString;
 use std::os::fd::RawFd;

@@ -1,5 +1,5 @@
-//! Keys, chains and anchors, from the files an administrator names. Used by the keeper alone, whose freed memory
-//! is wiped (`src/main.rs`): the file, its base64 and what was decoded leave nothing behind.
+//! Keys, chains and anchors, from the files an administrator names. Used by the keeper alone, whose freed memory is wiped
+//! ([`memory`](crate::memory)): the file, its base64 and what was decoded leave nothing behind.
 
 use std::path::PathBuf;
 

@@ -1,4 +1,4 @@
-//! starttls-wrapper: the story, top to bottom.
+//! starttls-wrapper, from its first line to its last.
 
 use std::os::fd::AsRawFd;
 
@@ -86,7 +86,7 @@ fn offer(config: &Config, log: &Log) -> Result<Offer, Error> {
     }
 }
 
-/// The other half's story.
+/// What the session's process does.
 fn listen(
     config: &Config,
     log: &mut Log,

@@ -1,4 +1,4 @@
-//! The things that safe Rust has no word for: fork(2) and execve(2), signals and what becomes of them, descriptors that
+//! What safe Rust cannot do: fork(2) and execve(2), signals and what becomes of them, descriptors that
 //! others know by their numbers, what a socket's peer has not taken, and _exit(2). All of this program's `unsafe` is here,
 //! and the only door to libc.
 

@@ -5,8 +5,8 @@
 //!
 //! **prog inherits none of it.** The keeper runs prog with its original user, and a Landlock domain, a seccomp filter,
 //! no_new_privs (it would break set-uid programs as exim) and lowered limits would all pass through exec(2) for good.
-//! So until it has nothing more to run, the keeper only hides (exec(2) undoes that), and has what protects it in its
-//! shape: it reads fixed messages of the session and never a byte of the network.
+//! So until it has nothing more to run, the keeper is only made undumpable (exec(2) undoes that). What protects it is how
+//! little it reads: fixed messages of the session, and never a byte of the network.
 
 use std::fmt::{self, Display};
 

@@ -34,12 +34,12 @@ impl Signals {
     }
 
     /// The signal that asks to end, once.
-    pub fn take(&self) -> Option<Signal> {
+    pub fn take_end_request(&self) -> Option<Signal> {
         self.asked.take()
     }
 
-    /// Whether there is one that asks to end, which nobody has taken yet.
-    pub fn ask_to_end(&self) -> bool {
+    /// Whether a signal asks to end that was not taken yet.
+    pub fn is_end_requested(&self) -> bool {
         self.asked.get().is_some()
     }
 

@@ -8,8 +8,8 @@ use rustls::{KeyLog, ProtocolVersion, RootCertStore, SupportedProtocolVersion};
 
 mod backend;
 mod client;
+mod client_cert;
 mod facts;
-mod guest;
 mod identity;
 mod leg;
 pub mod pin;
@@ -22,7 +22,7 @@ mod x509;
 
 pub use backend::{BackendLegConfig, pin_of};
 pub use client::ClientLegConfig;
-pub use guest::{ClientAuth, MAX_AUTHORITY_NAMES};
+pub use client_cert::{ClientAuth, MAX_AUTHORITY_NAMES};
 pub use identity::{Identity, MAX_CHAIN, Misfit, may_be_signed};
 pub use leg::{Heard, Leg, is_not_tls};
 pub use pin::Pin;

@@ -1,5 +1,5 @@
-//! UCSPI-TLS (Scott Gifford's ucspi-tls.txt): whoever started us stands ready to speak TLS with the client, on a word
-//! over a control socket, and passes what is said through two pipes. s6-ucspitlsd and `sslserver -n` do; and so does
+//! UCSPI-TLS (Scott Gifford's ucspi-tls.txt): the super-server that started us speaks TLS with the client once it is asked
+//! to over a control socket, and passes what is said through two pipes. s6-ucspitlsd and `sslserver -n` do; and so does
 //! this program, for a prog that has learned it (`--ucspi-tls`).
 //!
 //! Here: the descriptors, and what is told over the control socket.

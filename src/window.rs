@@ -2,7 +2,7 @@
 //!
 //! A socketpair of sequenced packets: one [`Ask`] a packet, one [`Answer`] a packet, descriptors beside it
 //! (SCM_RIGHTS). Unasked the keeper says one thing: that prog has ended. The keeper trusts nothing that comes through;
-//! what does not decode here is never obeyed there. How asks are fulfilled, and how often, is the keeper's affair.
+//! what does not decode here is never obeyed there. How requests are granted, and how often, the keeper decides.
 
 use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;

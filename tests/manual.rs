@@ -95,7 +95,7 @@ const NO_MESSAGES: &[&str] = &[
 const FOREIGN: &[&str] = &["SSL_CERT_FILE", "SSL_CERT_DIR"];
 
 /// Values of SSL_CLIENT_VERIFY behind `FAILED:`.
-const VERDICTS: &str = "src/tls/guest.rs";
+const VERDICTS: &str = "src/tls/client_cert.rs";
 
 #[test]
 fn options_are_those_of_the_help_the_manual_and_the_contract() {

@@ -43,7 +43,7 @@ pub(super) fn look_up(
 /// Its answer, if there is one in time.
 fn hear(reader: &OwnedFd, until: Instant, signals: &Signals) -> Result<Vec<u8>, ConnectFailure> {
     while !signals.wait(Some(reader.as_fd()), Some(until)).map_err(io::Error::other)? {
-        if signals.ask_to_end() {
+        if signals.is_end_requested() {
             return Err(ConnectFailure::Terminated);
         }
         if Instant::now() >= until {

@@ -79,7 +79,7 @@ impl Race {
     fn wait(&mut self, signals: &Signals, until: Instant) -> Result<bool, ConnectFailure> {
         let sockets = self.under_way.iter().map(|(_, socket)| PollFd::new(socket, PollFlags::OUT));
         let ready = signals.wait_among(sockets.collect(), Some(until)).map_err(io::Error::other)?;
-        if signals.ask_to_end() {
+        if signals.is_end_requested() {
             return Err(ConnectFailure::Terminated);
         }
         // From the last one on, so that the places of the others stay.

@@ -1,4 +1,4 @@
-//! proxy-env: reads a PROXY header from descriptor 0, tells the environment what it says, and becomes prog.
+//! proxy-env: reads a PROXY header from descriptor 0, sets the environment by it, and becomes prog.
 //!
 //! For servers that are told by their environment who the client is, behind a TLS server that only a PROXY header can
 //! tell it to. Whoever can connect decides who the client is: let nobody connect but the one who sends the header.
@@ -81,7 +81,7 @@ fn set_variables(header: &Header, command: &mut Command) {
         }
     }
     let sets = Sets::find(&|name| env::var_os(name));
-    for (name, value) in header.ends.iter().flat_map(|ends| sets.told(ends)) {
+    for (name, value) in header.ends.iter().flat_map(|ends| sets.changes(ends)) {
         command.set_variable(name, value);
     }
 }

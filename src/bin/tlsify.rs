@@ -1,4 +1,4 @@
-//! tlsify: the story, top to bottom, of who calls a TLS server for a program that knows no TLS.
+//! tlsify, from its first line to its last: it connects to a TLS server for a program that knows no TLS.
 
 use std::io::{IsTerminal, stdin};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
@@ -73,7 +73,7 @@ fn run(mut config: Config, log: &mut Log) -> Result<u8, Error> {
     }
 }
 
-/// The plaintext side: whoever has descriptors 0 and 1, or prog and its end of what lies between.
+/// The plaintext side: whoever has descriptors 0 and 1; or two pipes, and prog's ends of them.
 fn plaintext(config: &Config) -> Result<(Client, Option<Client>), Error> {
     if config.prog.is_empty() {
         client::keep_stderr_from_client(FileType::Fifo);
@@ -85,7 +85,7 @@ fn plaintext(config: &Config) -> Result<(Client, Option<Client>), Error> {
     Ok((client, Some(prog)))
 }
 
-/// The other half's story.
+/// What the session's process does.
 fn call(
     config: &Config,
     log: &mut Log,

@@ -1,4 +1,4 @@
-//! `tlsify --check`: whether there would be a session, without anything said in it.
+//! `tlsify --check`: whether there would be a session. The server is connected to and verified, and nothing is said to it.
 
 use std::ffi::OsString;
 use std::process::{Command, Stdio};

@@ -1,4 +1,4 @@
-//! What the environment says.
+//! What is read from the environment.
 
 use std::ffi::OsString;
 

@@ -1,4 +1,4 @@
-//! What the program says of its own use.
+//! What `--help` prints.
 
 /// The synopsis, for who got it wrong.
 pub const SYNOPSIS: &str = "starttls-wrapper [options] host port prog..., --respawn prog..., --implicit prog..., --ucspi-tls prog...; see --help";

@@ -1,4 +1,4 @@
-//! What a session may still ask for. It knows what each mode needs, and nothing of how it is had.
+//! What a session may still ask for, which depends on the mode. How it is granted is not known here.
 
 use starttls_protocols::session::MAX_STARTTLS_TRIES;
 

@@ -78,7 +78,7 @@ impl Keeper<'_> {
 
     /// Whether this process was told to end. Then prog is told as well, and the session by the window's closing.
     fn is_told_to_end(&mut self) -> bool {
-        if let Some(signal) = self.signals.take() {
+        if let Some(signal) = self.signals.take_end_request() {
             self.asked_to_end_by = Some(signal);
             self.window.close();
             self.end_prog(signal);

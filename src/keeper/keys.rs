@@ -41,7 +41,7 @@ impl Keeper<'_> {
         };
         // There is none only with -k 2, for a name that nobody has set up.
         let Some(identity) = &mut self.identity else { return self.window.refuse() };
-        identity.settle(schemes);
+        identity.keep_key_for(schemes);
         self.window.grant(&chain_packet(identity), &[])
     }
 

@@ -79,7 +79,8 @@ impl Keeper<'_> {
     fn command(&self) -> Command {
         let inherited = std::env::vars_os().filter(|(name, _)| self.is_inherited(name));
         let mut command = Command::new(self.config.prog.clone(), inherited);
-        for (name, value) in self.ends.iter().flat_map(|ends| Sets::find(&|name| std::env::var_os(name)).told(ends)) {
+        for (name, value) in self.ends.iter().flat_map(|ends| Sets::find(&|name| std::env::var_os(name)).changes(ends))
+        {
             command.set_variable(name, value);
         }
         command

@@ -1,4 +1,4 @@
-//! A file that an administrator names, read whole: nothing that would wait, or never end, is mistaken for one.
+//! A file that an administrator names, read whole. What could wait or never end, such as a pipe or a device, is refused.
 
 use std::fs::File;
 use std::io::Read;

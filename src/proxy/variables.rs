@@ -58,7 +58,7 @@ impl Sets {
 
     /// What a header changes, by name; `None` unsets. Rules that ran before it judged whoever connected: what they said
     /// of him goes, unless he is the client.
-    pub fn told(&self, ends: &Ends) -> Vec<(String, Option<String>)> {
+    pub fn changes(&self, ends: &Ends) -> Vec<(String, Option<String>)> {
         let mut told = Vec::new();
         let another = self.client != Some(ends.client.ip());
         for set in &self.names {

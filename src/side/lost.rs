@@ -1,4 +1,4 @@
-//! A peer that is gone before its time, and why: the first reason stays, for whoever asks.
+//! A peer whose connection was lost, and why: of several reasons the first one is kept.
 
 use std::fmt::{self, Display};
 use std::io;

@@ -1,4 +1,4 @@
-//! How far the peer has come with what it is told, as far as the kernel knows.
+//! How much of what was sent the peer has taken, as far as the kernel knows.
 
 use rustix::io::ioctl_fionread;
 

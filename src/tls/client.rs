@@ -7,7 +7,7 @@ use rustls::ServerConfig;
 use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert, ServerConnection, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
 
-use super::guest::{Inspector, Verification};
+use super::client_cert::{RecordingVerifier, Verification};
 use super::leg::{Leg, MISSING_EXTENSION, NO_APPLICATION_PROTOCOL, OwnAlert, UNRECOGNIZED_NAME};
 use super::{MinVersion, remote};
 use crate::message::Error;
@@ -49,7 +49,7 @@ impl ClientLegConfig<'_> {
         let verifier = match self.authorities {
             None => WebPkiClientVerifier::no_client_auth(),
             Some(anchors) => Arc::new(
-                Inspector::new(anchors, self.demanded, Arc::clone(&verification))
+                RecordingVerifier::new(anchors, self.demanded, Arc::clone(&verification))
                     .map_err(|why| Error::TlsConfig(format!("unable to use the clients' trust anchors: {why}")))?,
             ),
         };

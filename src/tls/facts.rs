@@ -1,6 +1,6 @@
 //! What a handshake came to, once it is over.
 
-use super::guest::{self, Verification};
+use super::client_cert::{self, Verification};
 use super::version_name;
 use crate::facts::Facts;
 
@@ -19,6 +19,6 @@ pub(super) fn of(connection: &rustls::Connection, verification: &Verification) -
         group: connection.negotiated_key_exchange_group().map(|group| format!("{:?}", group.name())),
         sni: sni.map(str::to_owned),
         alpn: connection.alpn_protocol().map(<[u8]>::to_vec),
-        certificate: guest::certificate(verification, connection.peer_certificates()),
+        certificate: client_cert::certificate(verification, connection.peer_certificates()),
     })
 }

@@ -73,9 +73,9 @@ impl Identity {
         Ok(Self { pairs })
     }
 
-    /// Settles on the first key that can do one of these schemes, and forgets the others. If none can, the first
+    /// Keeps the first key that can sign with one of these schemes, and forgets the others. If none can, the first
     /// key stays, and the handshake will fail with the right alert.
-    pub fn settle(&mut self, offered: &[u16]) {
+    pub fn keep_key_for(&mut self, offered: &[u16]) {
         let fits = |pair: &Pair| pair.schemes().iter().any(|scheme| offered.contains(scheme));
         let chosen = self.pairs.iter().position(fits).unwrap_or_default();
         self.pairs.drain(..chosen);

@@ -6,8 +6,8 @@ use std::sync::{Arc, OnceLock};
 
 use rustls::{Connection, Error, InvalidMessage};
 
+use super::client_cert::Verification;
 use super::facts;
-use super::guest::Verification;
 use super::shown::Shown;
 use crate::facts::Facts;
 

@@ -1,4 +1,5 @@
-//! What a private key is that cannot be used, for whoever reads so; and what else may be in its place.
+//! What kind of private key it is that cannot be used, for the message that says so; and which other containers may hold
+//! keys.
 
 use rustls::pki_types::PrivateKeyDer;
 use x509_cert::der::asn1::{AnyRef, ObjectIdentifier, UintRef};

@@ -1,4 +1,4 @@
-//! Who the client proved to be, if it was asked for a certificate (`-Y`, `-y`).
+//! The client's certificate, if one is asked for (`-Y`, `-y`): how it is verified, and what came of it.
 
 use std::sync::{Arc, OnceLock};
 
@@ -28,7 +28,7 @@ pub enum ClientAuth {
 /// What came of verifying the client's certificate; empty while none was shown.
 pub(super) type Verification = Arc<OnceLock<Result<(), &'static str>>>;
 
-/// What has become of it.
+/// The client's certificate, as the handshake left it.
 pub(super) fn certificate(verification: &Verification, certificates: Option<&[CertificateDer<'_>]>) -> Certificate {
     match (verification.get(), certificates.and_then(<[_]>::first)) {
         (Some(Ok(())), Some(certificate)) => Certificate::Verified(verified(certificate)),
@@ -46,16 +46,16 @@ fn verified(certificate: &[u8]) -> Verified {
     Verified { hash, subject, issuer, short_subject, common_name }
 }
 
-/// Stands before rustls's own verifier, and writes down what comes of it.
+/// rustls's own verifier, with its verdict recorded; with `-Y` a verdict turns nobody away.
 #[derive(Debug)]
-pub(super) struct Inspector {
+pub(super) struct RecordingVerifier {
     webpki: Arc<dyn ClientCertVerifier>,
     algorithms: WebPkiSupportedAlgorithms,
     demanded: bool,
     verification: Verification,
 }
 
-impl Inspector {
+impl RecordingVerifier {
     pub(super) fn new(anchors: Vec<Vec<u8>>, demanded: bool, verification: Verification) -> Result<Self, String> {
         let roots = super::roots(anchors);
         let names: usize = roots.subjects().iter().map(|name| name.as_ref().len() + LENGTH_OF_NAME).sum();
@@ -72,7 +72,10 @@ impl Inspector {
     /// Whether a client that signed so may go on. A certificate that does not verify is let in and told of as failed,
     /// whatever is wrong with it, and so is a key that nothing here can verify a signature with. But who can be seen not
     /// to hold the key is sent away, as RFC 8446 section 4.4.3 and OpenSSL have it.
-    fn weigh(&self, signed: Result<HandshakeSignatureValid, Error>) -> Result<HandshakeSignatureValid, Error> {
+    fn judge_signature(
+        &self,
+        signed: Result<HandshakeSignatureValid, Error>,
+    ) -> Result<HandshakeSignatureValid, Error> {
         // If the certificate has failed, that stands there already.
         let _ = self.verification.set(signed.as_ref().map(|_| ()).map_err(reason::of));
         match signed {
@@ -83,7 +86,7 @@ impl Inspector {
     }
 }
 
-impl ClientCertVerifier for Inspector {
+impl ClientCertVerifier for RecordingVerifier {
     fn client_auth_mandatory(&self) -> bool {
         self.demanded
     }
@@ -113,7 +116,7 @@ impl ClientCertVerifier for Inspector {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.weigh(signature::verify_tls12(message, certificate, signed, &self.algorithms))
+        self.judge_signature(signature::verify_tls12(message, certificate, signed, &self.algorithms))
     }
 
     fn verify_tls13_signature(
@@ -122,7 +125,7 @@ impl ClientCertVerifier for Inspector {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.weigh(signature::verify_tls13(message, certificate, signed, &self.algorithms))
+        self.judge_signature(signature::verify_tls13(message, certificate, signed, &self.algorithms))
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
