@@ -174,6 +174,26 @@ fn law_7_bytes_are_forwarded_as_they_came() {
     }
 }
 
+/// Its own connection is gone, so it hears nothing more; but what it said was said.
+#[test]
+fn law_7_what_a_client_said_before_it_reset_the_connection_arrives() {
+    let site = Site::new();
+    let last = "last words\r\n".repeat(4096);
+    let mut plaintext = Wrapper::respawn(&site).start();
+    let mut plaintext_server = plaintext.opening();
+    exchange(&mut plaintext.client, &mut plaintext_server, "XYZZY\r\n", "250 ok\r\n");
+    let (mut tls, mut tls_server) = inside(&site);
+    exchange(&mut tls.client, &mut tls_server, "XYZZY\r\n", "250 ok\r\n");
+    for (mut session, mut server) in [(plaintext, plaintext_server), (tls, tls_server)] {
+        proc::stopped(proc::session_of(session.wrapper.pid()), || {
+            session.client.says(&last);
+            session.reset();
+        });
+        server.hears(&last);
+        server.hears_end();
+    }
+}
+
 #[test]
 fn law_8_encryption_asked_for_is_never_silently_dropped() {
     let (site, backend) = (Site::new(), Backend::new());

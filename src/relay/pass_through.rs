@@ -53,9 +53,13 @@ impl<'a> PassThrough<'a> {
     /// Carries bytes both ways until both sides are done, or a limit is passed. Returns who stood still, if one did.
     pub(super) fn run(&mut self, limits: Limits) -> Result<Option<SideId>, Error> {
         // What a client said before it broke TLS still goes to the server.
-        while !self.client.is_lost() && (!self.client.is_broken() || !self.to_server.done) {
+        while !self.client.is_broken() || !self.to_server.done {
             let now = Instant::now();
-            let moved = self.carry()?;
+            let (to_server, to_client) = self.carry()?;
+            let moved = to_server | to_client;
+            if self.client.is_lost() && !to_server && !self.has_unheard_words() {
+                break;
+            }
             // A server that is gone hears nothing: what the client still sends is drained at the close.
             if self.to_client.done && (self.server_is_gone() || (self.to_server.done && !moved)) {
                 break;
@@ -89,10 +93,10 @@ impl<'a> PassThrough<'a> {
         (self.to_server.count, self.to_client.count)
     }
 
-    fn carry(&mut self) -> Result<bool, Error> {
+    fn carry(&mut self) -> Result<(bool, bool), Error> {
         let to_server = self.to_server.carry(self.client, self.server, &mut self.buffer)?;
         let to_client = self.to_client.carry(self.server, self.client, &mut self.buffer)?;
-        Ok(to_server | to_client)
+        Ok((to_server, to_client))
     }
 
     /// Ends both directions without close_notify: neither peer shall take what it has heard for the whole.
@@ -102,6 +106,11 @@ impl<'a> PassThrough<'a> {
                 to.cut();
             }
         }
+    }
+
+    /// A client that is gone hears nothing more; but what it said before still goes to the server.
+    fn has_unheard_words(&self) -> bool {
+        self.server.has_unsent() || (!self.to_server.done && self.client.has_unread())
     }
 
     fn server_is_gone(&self) -> bool {

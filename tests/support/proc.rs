@@ -7,7 +7,7 @@ use std::os::fd::OwnedFd;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
 
 use super::{PATIENCE, readable};
 
@@ -29,6 +29,15 @@ pub(crate) fn server_of(keeper: u32) -> Option<u32> {
     let program = |pid| fs::read_link(format!("/proc/{pid}/exe")).ok();
     let own = program(keeper);
     children(keeper).into_iter().find(|child| program(*child).is_some_and(|program| Some(program) != own))
+}
+
+/// While this is done a process runs no further, so that it meets all of it at once.
+pub(crate) fn stopped(pid: u32, meanwhile: impl FnOnce()) {
+    let process = Pid::from_raw(pid.cast_signed()).unwrap();
+    kill_process(process, Signal::STOP).unwrap();
+    until(|| status(pid, "State").starts_with('T'));
+    meanwhile();
+    kill_process(process, Signal::CONT).unwrap();
 }
 
 /// A field of /proc/PID/status.
