@@ -169,13 +169,10 @@ impl Imap {
     }
 
     fn drops(&mut self, capability: &[u8]) -> bool {
-        let offers = capability.eq_ignore_ascii_case(STARTTLS);
-        self.server_offers |= offers;
-        if offers {
-            self.policy.offer != Offer::Leave
-        } else {
-            self.policy.strict && capability.get(..5).is_some_and(|head| head.eq_ignore_ascii_case(b"AUTH="))
-        }
+        let is_starttls = capability.eq_ignore_ascii_case(STARTTLS);
+        self.server_offers |= is_starttls;
+        let is_login = capability.get(..5).is_some_and(|head| head.eq_ignore_ascii_case(b"AUTH="));
+        self.policy.drops(is_starttls, is_login)
     }
 }
 

@@ -90,6 +90,12 @@ pub struct Policy {
 impl Policy {
     /// The client speaks TLS; the server is another one than before, does not know, and might offer TLS once more.
     pub const INSIDE: Self = Self { offer: Offer::Remove, strict: false, inside: true, fresh: true };
+
+    /// Whether a capability of the server's goes from its list: its own offer of STARTTLS, which is made anew or not at
+    /// all; with `--require-tls` also what tells how to log in.
+    pub fn drops(&self, is_starttls: bool, is_login: bool) -> bool {
+        if is_starttls { self.offer != Offer::Leave } else { self.strict && is_login }
+    }
 }
 
 /// What a snooper does with the offer of STARTTLS in the server's capabilities.

@@ -146,13 +146,9 @@ impl Nntp {
     }
 
     fn drops(&mut self, capability: &[u8]) -> bool {
-        let offers = after_word(capability, b"STARTTLS").is_some();
-        self.server_offers |= offers;
-        if offers {
-            self.policy.offer != Offer::Leave
-        } else {
-            self.policy.strict && after_word(capability, b"AUTHINFO").is_some()
-        }
+        let is_starttls = after_word(capability, b"STARTTLS").is_some();
+        self.server_offers |= is_starttls;
+        self.policy.drops(is_starttls, after_word(capability, b"AUTHINFO").is_some())
     }
 
     /// The list of a server that has none: what every old server can do, and the offer. It tells clients to say MODE

@@ -147,16 +147,16 @@ impl Pop3 {
     fn drops(&mut self, entry: &[u8]) -> bool {
         match self.reply {
             Expected::Capabilities => self.drops_capability(entry),
-            Expected::Mechanisms => self.policy.strict,
+            Expected::Mechanisms => self.policy.drops(false, true),
             Expected::List | Expected::Line => false,
         }
     }
 
     fn drops_capability(&mut self, capability: &[u8]) -> bool {
         let is = |word: &[u8]| after_word(capability, word).is_some();
-        let offers = is(b"STLS");
-        self.server_offers |= offers;
-        if offers { self.policy.offer != Offer::Leave } else { self.policy.strict && (is(b"USER") || is(b"SASL")) }
+        let is_starttls = is(b"STLS");
+        self.server_offers |= is_starttls;
+        self.policy.drops(is_starttls, is(b"USER") || is(b"SASL"))
     }
 
     /// The list of a server that knows no CAPA. Such a server is asked for USER by every client; a list that does not

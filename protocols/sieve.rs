@@ -179,15 +179,10 @@ impl Sieve {
     /// means that STARTTLS comes first (RFC 5804 section 1.7).
     fn instead_of(&mut self, line: &[u8]) -> Option<&'static [u8]> {
         let is = |name: &[u8]| line.get(..name.len()).is_some_and(|head| head.eq_ignore_ascii_case(name));
-        let offers = is(b"\"STARTTLS\"");
-        self.server_offers |= offers;
-        if offers && self.policy.offer != Offer::Leave {
-            Some(b"")
-        } else if self.policy.strict && is(b"\"SASL\"") {
-            Some(b"\"SASL\" \"\"\r\n")
-        } else {
-            None
-        }
+        let (is_starttls, is_mechanisms) = (is(b"\"STARTTLS\""), is(b"\"SASL\""));
+        self.server_offers |= is_starttls;
+        let instead: &[u8] = if is_mechanisms { b"\"SASL\" \"\"\r\n" } else { b"" };
+        self.policy.drops(is_starttls, is_mechanisms).then_some(instead)
     }
 
     /// The offer stands behind the first capability, which clients and monitors expect there, but not last, where one

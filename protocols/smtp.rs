@@ -157,15 +157,12 @@ impl Smtp {
 
     /// Whether the client shall not hear of this capability. An offer of the server's own keeps its place, once.
     fn drops(&mut self, keyword: &[u8]) -> bool {
-        if after_word(keyword, b"STARTTLS").is_none() {
-            return self.policy.strict && offers_auth(keyword);
+        let is_starttls = after_word(keyword, b"STARTTLS").is_some();
+        self.server_offers |= is_starttls;
+        if is_starttls && self.policy.offer == Offer::Add {
+            return core::mem::replace(&mut self.offered, true);
         }
-        self.server_offers = true;
-        match self.policy.offer {
-            Offer::Add => core::mem::replace(&mut self.offered, true),
-            Offer::Leave => false,
-            Offer::Remove => true,
-        }
+        self.policy.drops(is_starttls, offers_auth(keyword))
     }
 
     /// Keeps this line until it is known whether another follows, and lets go of the one before.
