@@ -253,7 +253,8 @@ impl Default for Backend {
 }
 
 impl Backend {
-    /// Whether a chain must vouch for it. Pins alone do without, pins beside `--backend-ca` do not.
+    /// Whether a chain must vouch for it. Pins alone do without, pins beside `--backend-ca` do not. Decided here and
+    /// nowhere else: TLS asks for a chain if it is given anchors, and tells what was proved.
     pub fn needs_chain(&self) -> bool {
         self.pins.is_empty() || self.anchors.is_some()
     }
@@ -265,11 +266,6 @@ impl Backend {
             Sni::Name(name) => Some(name),
             Sni::None => None,
         }
-    }
-
-    /// What it has proved when TLS stands, in a word for the session line.
-    pub fn proof(&self) -> &'static str {
-        if self.needs_chain() { "verified" } else { "pinned" }
     }
 }
 

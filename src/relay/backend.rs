@@ -142,7 +142,9 @@ impl Relay<'_> {
         }
         self.backend.as_mut().ok_or_else(TlsFailure::closed)?.begin_tls(leg, Surplus::none())?;
         self.handshake(SideId::Backend, until)?;
-        self.report.reached(backend.proof());
+        if let Some(shown) = self.backend.as_ref().and_then(|side| side.tls()?.shown()) {
+            self.report.reached(shown.word());
+        }
         Ok(())
     }
 

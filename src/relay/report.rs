@@ -77,7 +77,7 @@ impl Report {
         self.facts = Some(facts);
     }
 
-    /// How sure it is who the backend is: `verified`, `pinned`, `unverified` or `plaintext`.
+    /// How sure it is who the backend is: `verified`, `pinned` or `plaintext`.
     pub(super) fn reached(&mut self, backend: &'static str) {
         self.backend = Some(backend);
     }

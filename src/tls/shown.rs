@@ -23,6 +23,11 @@ impl Shown {
         self.name.get().map(String::as_str)
     }
 
+    /// What it has proved, for the session line: a name, or a key alone.
+    pub fn word(&self) -> &'static str {
+        if self.name().is_some() { "verified" } else { "pinned" }
+    }
+
     /// The pin of its key, as `--pin` and curl take it.
     pub fn pin(&self) -> Option<String> {
         self.pin.get().map(pin::write)
@@ -44,7 +49,7 @@ impl Shown {
     /// The variables that tell of it, with the names of mod_ssl; each `NAME=VALUE`.
     pub fn variables(&self) -> Vec<String> {
         let Some(certificate) = self.certificate.get() else { return Vec::new() };
-        let verified = if self.name.get().is_some() { "SUCCESS" } else { "PINNED" };
+        let verified = if self.name().is_some() { "SUCCESS" } else { "PINNED" };
         let mut variables = vec![
             format!("SSL_SERVER_VERIFY={verified}"),
             format!("SSL_SERVER_CERT_HASH=SHA256:{}", hex(&super::sha256(certificate))),
