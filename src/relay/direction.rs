@@ -98,7 +98,8 @@ impl Direction {
                 self.splices = false;
                 Ok(Heard::Bytes(0))
             }
-            Err(why @ Errno::PIPE) => {
+            // One end is a pipe, so it was the other's. A socket that was reset says so once to whoever writes, too.
+            Err(why) if why == Errno::PIPE || to.is_socket() => {
                 to.lose(Loss::Writing(why.into()));
                 Ok(Heard::Bytes(0))
             }
@@ -142,3 +143,42 @@ const WIDE_PIPE_SIZE: usize = 256 * 1024;
 
 /// The most bytes moved by one splice(2); a pipe holds 64 KiB unless it was enlarged.
 const SPLICE_SIZE: usize = 1024 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::net::{TcpListener, TcpStream};
+    use std::os::fd::OwnedFd;
+
+    use rustix::event::{PollFd, PollFlags, poll};
+    use rustix::net::sockopt::set_socket_linger;
+
+    use super::*;
+
+    /// A socket whose peer has reset the connection.
+    fn reset_socket() -> TcpStream {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a listener");
+        let peer = TcpStream::connect(listener.local_addr().expect("an address")).expect("a connection");
+        let (socket, _) = listener.accept().expect("a connection");
+        set_socket_linger(&peer, Some(std::time::Duration::ZERO)).expect("an option");
+        drop(peer);
+        poll(&mut [PollFd::new(&socket, PollFlags::IN)], None).expect("the reset arrives");
+        socket
+    }
+
+    #[test]
+    fn who_reset_the_connection_is_lost_and_not_who_speaks_to_it() {
+        let (input, mut server) = io::pipe().expect("a pipe");
+        let (_, output) = io::pipe().expect("a pipe");
+        server.write_all(b"250 ok\r\n").expect("a pipe has room");
+        let mut from = Side::new(input.into(), output.into());
+        let mut to = Side::from_socket(OwnedFd::from(reset_socket())).expect("a side");
+        for side in [&from, &to] {
+            side.set_nonblocking(true).expect("a side");
+        }
+        let moved = Direction::new(false).carry(&mut from, &mut to, &mut Vec::new());
+        assert!(matches!(moved, Ok(true)));
+        assert!(matches!(to.loss(), Some((Loss::Writing(why), _)) if why.kind() == io::ErrorKind::ConnectionReset));
+        assert!(!from.is_lost());
+    }
+}
