@@ -144,10 +144,7 @@ impl Options {
     }
 
     fn proxy(&self) -> Result<Option<Proxy>, Error> {
-        let no_tls = match &self.config.inside {
-            Inside::Backend(backend) | Inside::Called(backend) => backend.tls == BackendTls::None,
-            Inside::Respawn | Inside::Itself => true,
-        };
+        let no_tls = self.config.inside.backend().is_none_or(|backend| backend.tls == BackendTls::None);
         match self.proxy_version {
             None if self.proxy_inside => Err(Error::Usage("--proxy-inside needs --proxy-protocol".into())),
             Some(_) if self.proxy_inside && no_tls => {

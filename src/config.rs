@@ -83,9 +83,14 @@ impl Config {
     pub fn server_learns_of_tls(&self) -> bool {
         match self.inside {
             Inside::Respawn => true,
-            Inside::Called(_) => false,
-            Inside::Itself | Inside::Backend(_) => self.proxy.is_some_and(|proxy| proxy.version == Version::V2),
+            Inside::Backend(_) => self.proxy.is_some_and(|proxy| proxy.version == Version::V2),
+            Inside::Itself | Inside::Called(_) => false,
         }
+    }
+
+    /// There is no session without TLS: where it cannot be had, that is the end.
+    pub fn needs_tls(&self) -> bool {
+        self.implicit || matches!(self.inside, Inside::Itself | Inside::Called(_))
     }
 }
 
@@ -166,6 +171,21 @@ pub enum Inside {
     Backend(Backend),
     /// A TLS server that is called: nobody serves before TLS (tlsify).
     Called(Backend),
+}
+
+impl Inside {
+    /// The TLS server, if it is another one than prog.
+    pub fn backend(&self) -> Option<&Backend> {
+        match self {
+            Self::Backend(backend) | Self::Called(backend) => Some(backend),
+            Self::Respawn | Self::Itself => None,
+        }
+    }
+
+    /// The client's descriptors are prog's, as they came, until prog asks for TLS.
+    pub fn leaves_client_to_prog(&self) -> bool {
+        matches!(self, Self::Itself)
+    }
 }
 
 /// How TLS begins with the backend (`--backend-tls`).

@@ -154,8 +154,7 @@ impl<'a> Keeper<'a> {
         }
         // Without prog, without a key where TLS begins at once, or without the server that is called, there is no session
         // to go on.
-        let tls_only = self.config.implicit || matches!(self.config.inside, Inside::Itself | Inside::Called(_));
-        if matches!(why, Error::Prog(..)) || tls_only {
+        if matches!(why, Error::Prog(..)) || self.config.needs_tls() {
             self.failure = Some(why);
         } else {
             self.log.warning(why);
@@ -213,10 +212,7 @@ impl<'a> Keeper<'a> {
     }
 
     fn backend(&self) -> Result<&'a Backend, Error> {
-        match &self.config.inside {
-            Inside::Backend(backend) | Inside::Called(backend) => Ok(backend),
-            Inside::Respawn | Inside::Itself => Err(not_allowed()),
-        }
+        self.config.inside.backend().ok_or_else(not_allowed)
     }
 }
 

@@ -9,7 +9,7 @@ use starttls_protocols::{Offer, Protocol};
 use crate::check;
 use crate::cli::{self, HELP, Invocation};
 use crate::client::{self, Client};
-use crate::config::{Config, Inside};
+use crate::config::Config;
 use crate::keeper::Keeper;
 use crate::message::{self, Error, Log};
 use crate::raw;
@@ -52,7 +52,7 @@ pub fn serve(config: &Config, log: &mut Log) -> Result<u8, Error> {
     let ends = config.ucspi_ends.ends(client::ends(&client.input));
     log.client = log.client.take().or_else(|| ends.map(|ends| ends.client.to_string()));
     let offer = offer(config, log)?;
-    if !matches!(config.inside, Inside::Itself) {
+    if !config.inside.leaves_client_to_prog() {
         client.set_nodelay_and_keepalive();
         client.prepare()?;
     }
@@ -78,7 +78,7 @@ fn offer(config: &Config, log: &Log) -> Result<Offer, Error> {
     match tls::check_processor().and_then(|()| identity()) {
         Ok(()) if config.advertise => Ok(Offer::Add),
         Ok(()) => Ok(Offer::Leave),
-        Err(why) if config.require_tls || config.implicit || matches!(config.inside, Inside::Itself) => Err(why),
+        Err(why) if config.require_tls || config.needs_tls() => Err(why),
         Err(why) => {
             log.warning(why);
             Ok(Offer::Remove)
@@ -117,11 +117,11 @@ fn listen(
 
 /// How the server inside TLS learns who the client is.
 fn identity(config: &Config) -> &'static str {
-    match config.inside {
-        _ if config.proxy.is_some() => "proxy",
-        Inside::Respawn if config.connect.is_none() => "kept",
-        Inside::Itself => "kept",
-        Inside::Respawn | Inside::Backend(_) | Inside::Called(_) => "lost",
+    let runs_prog = config.connect.is_none() && config.inside.backend().is_none();
+    match config.proxy {
+        Some(_) => "proxy",
+        None if runs_prog => "kept",
+        None => "lost",
     }
 }
 

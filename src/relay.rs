@@ -154,7 +154,7 @@ impl<'a> Relay<'a> {
 
     /// False if the connection is prog's, and not ours to close.
     fn serve(&mut self) -> Result<bool, Error> {
-        if matches!(self.config.inside, Inside::Itself) {
+        if self.config.inside.leaves_client_to_prog() {
             return self.serve_ucspi_prog();
         }
         if !self.config.implicit {

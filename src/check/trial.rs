@@ -10,7 +10,7 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::visitor::{Visit, VisitError, visit};
-use crate::config::{BackendTls, Config, Inside, Proxy};
+use crate::config::{BackendTls, Config, Proxy};
 use crate::message::{self, Error};
 use crate::proxy::Version;
 
@@ -91,8 +91,9 @@ fn header_options(proxy: Option<Proxy>) -> Vec<&'static str> {
 fn other_headers(config: &Config, visit: &Result<Visit, VisitError>) -> Vec<Option<Proxy>> {
     let header = |version, inside| Some(Proxy { version, inside });
     let all = [None, header(Version::V2, true), header(Version::V2, false), header(Version::V1, false)];
-    let tls = matches!(&config.inside, Inside::Backend(backend) if backend.tls != BackendTls::None);
-    let hears = config.connect.is_some() || matches!(config.inside, Inside::Backend(_));
+    let backend = config.inside.backend();
+    let tls = backend.is_some_and(|backend| backend.tls != BackendTls::None);
+    let hears = config.connect.is_some() || backend.is_some();
     let fits = |proxy: &Option<Proxy>| *proxy != config.proxy && (tls || !proxy.is_some_and(|proxy| proxy.inside));
     match visit {
         Err(_) if hears => all.into_iter().filter(fits).collect(),

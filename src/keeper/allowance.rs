@@ -31,10 +31,7 @@ impl Allowance {
         // TLS that may be tried wants a connection of its own.
         let called = matches!(config.inside, Inside::Called(_));
         let connections = if called { 1 } else { MAX_STARTTLS_TRIES + u8::from(config.server_learns_of_tls()) };
-        let ways = match &config.inside {
-            Inside::Backend(backend) | Inside::Called(backend) => backend.tls.ways(),
-            Inside::Respawn | Inside::Itself => 1,
-        };
+        let ways = config.inside.backend().map_or(1, |backend| backend.tls.ways());
         Self {
             client: config.accept_proxy,
             plaintext_prog: !config.implicit && !called,

@@ -2,7 +2,6 @@
 
 use super::anchors::sealed;
 use super::{Keeper, not_allowed};
-use crate::config::Inside;
 use crate::message::Error;
 use crate::tls::{self, Identity};
 use crate::window::{Chain, Peer};
@@ -10,7 +9,7 @@ use crate::window::{Chain, Peer};
 impl Keeper<'_> {
     pub(super) fn prepare(&mut self) -> Result<(), Error> {
         self.allowance.preparation.take()?;
-        if let (Inside::Itself, Some(client)) = (&self.config.inside, &mut self.client) {
+        if let Some(client) = self.client.as_mut().filter(|_| self.config.inside.leaves_client_to_prog()) {
             client.set_nodelay_and_keepalive();
             client.prepare()?;
         }

@@ -37,7 +37,7 @@ impl Keeper<'_> {
             }
             command.set_variable(name, value);
         }
-        if matches!(self.config.inside, Inside::Itself) {
+        if self.config.inside.leaves_client_to_prog() {
             return self.spawn_ucspi_prog(command);
         }
         if matches!(self.config.inside, Inside::Called(_)) {

@@ -5,7 +5,6 @@ use std::time::Instant;
 use super::failure::TlsFailure;
 use super::reactor::SideId;
 use super::{Next, Relay};
-use crate::config::Inside;
 use crate::message::Error;
 use crate::tls::{Leg, is_not_tls};
 use crate::window::Ask;
@@ -108,9 +107,9 @@ impl Relay<'_> {
 
     /// Starts, or reaches, the server that is told of the client's TLS.
     pub(super) fn respawn(&mut self) -> Result<(), Error> {
-        match &self.config.inside {
-            Inside::Respawn | Inside::Itself => self.start_server(Some(self.variables()))?,
-            Inside::Backend(backend) | Inside::Called(backend) => self.reach_inside(backend)?,
+        match self.config.inside.backend() {
+            None => self.start_server(Some(self.variables()))?,
+            Some(backend) => self.reach_inside(backend)?,
         }
         self.window.tell(&Ask::Release)
     }
