@@ -20,9 +20,9 @@ use crate::raw;
 /// The client.
 #[derive(Debug)]
 pub struct Client {
-    /// What the client says comes from here.
+    /// Where the client's bytes are read.
     pub input: OwnedFd,
-    /// What the client hears goes here.
+    /// Where bytes for the client are written.
     pub output: OwnedFd,
     /// Which of them were blocking before they were [prepared](Self::prepare).
     pub was_blocking: [bool; 2],

@@ -1,4 +1,4 @@
-//! Another program about to be run: its words, its environment, where PATH finds it. [`raw`](crate::raw) executes it.
+//! Another program about to be run: its words, its environment, where PATH finds it. [`raw`] executes it.
 
 use std::ffi::{CString, OsStr, OsString};
 use std::io;

@@ -202,7 +202,8 @@ impl<'a> Keeper<'a> {
         }
     }
 
-    /// A connection, unless this process is told to end. Who looks a name up has no key, and rights of its own.
+    /// A connection; `None` if this process is told to end meanwhile. The process that looks a name up has no key, and drops
+    /// its rights.
     fn reach(&mut self, address: &Address, timeout: Duration) -> Result<Option<OwnedFd>, Error> {
         let Self { identity, backend_identity, config, signals, .. } = self;
         address.connect(timeout, signals, || {
@@ -222,7 +223,7 @@ fn exit_code(status: WaitStatus) -> u8 {
     u8::try_from(code).unwrap_or(u8::MAX)
 }
 
-/// As [`Error::Timeout`] has it; then nobody waits for prog any longer.
+/// The status of [`Error::Timeout`]: prog is ended then, and not waited for.
 const LIMIT_PASSED: u8 = 99;
 
 fn not_allowed() -> Error {

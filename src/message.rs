@@ -177,21 +177,21 @@ impl Log {
         }
     }
 
-    /// Says what a session was, from `-v 2` on. It names the client itself.
+    /// Writes the session line, from `-v 2` on. It names the client itself.
     pub fn session(&self, what: impl Display) {
         if self.verbosity >= 2 {
             self.write_line("info", format_args!("session {what}"));
         }
     }
 
-    /// Says what was said and what happened besides, at `-v 3`.
+    /// Writes the transcript, and what happened besides, at `-v 3`.
     pub fn transcript(&self, what: impl Display) {
         if self.verbosity >= 3 {
             self.write("info", what);
         }
     }
 
-    /// Says what the session notes: a line of the transcript or its end at `-v 3`, anything else as a warning.
+    /// Writes a note of the session: a line of the transcript, or where it ends, at `-v 3`; anything else as a warning.
     pub fn note(&self, note: &Note) {
         match note {
             Note::Transcript(..) | Note::Unwatched(_) => self.transcript(NoteText(note)),
@@ -241,7 +241,7 @@ pub fn print(text: &str) -> Result<u8, Error> {
 /// How long standard error may take no message; then messages are lost. A pipe holds some hundred of them.
 const LOG_STALL: Duration = Duration::from_secs(1);
 
-/// Passes on what a session that was tried said (`--check`).
+/// Passes on the messages of a session that was tried (`--check`).
 pub fn pass_on(messages: &[u8]) {
     let _ = io::stderr().write_all(messages);
 }

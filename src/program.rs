@@ -61,7 +61,7 @@ pub fn serve(config: &Config, log: &mut Log) -> Result<u8, Error> {
     kept.extend(ucspi.iter().flat_map(ucspi::Descriptors::numbers));
     match window::split(&kept)? {
         Half::Keeper(window, session) => {
-            // Open to the very end: sslserver -n ends whoever closes it sooner.
+            // Kept to the very end: when it closes, sslserver -n ends this process.
             let _control = ucspi.map(|ends| ends.control);
             Keeper::new(config, log, window)?.run(session, client)
         }

@@ -100,8 +100,8 @@ fn missing_of_v2(seen: &[u8]) -> Result<usize, Malformed> {
     whole.checked_sub(seen.len()).ok_or(Malformed("there is something behind the PROXY header"))
 }
 
-/// Hears the header that must come first, and not a byte behind it: that is somebody else's to read. `hear` waits for
-/// bytes and says how many it brought, none at the end. `None` is a connection that ended before its first byte.
+/// Reads the header that must come first, and not a byte behind it, which another program may read. `hear` waits for bytes
+/// and returns how many it brought, none at the end. `None` is a connection that ended before its first byte.
 ///
 /// # Errors
 /// [`Error::Environment`] if there is no header, and what `hear` fails with.
@@ -152,7 +152,7 @@ pub fn header(version: Version, ends: Ends, tls: Option<&Facts>) -> Vec<u8> {
     bytes
 }
 
-/// The header of a connection that is this program's own affair: the backend is asked whether it serves.
+/// The header of a connection that is this program's own and no client's: it only asks whether the backend serves.
 pub fn local(version: Version) -> Vec<u8> {
     let mut bytes = Vec::new();
     let header = ProxyHeader::with_local();
@@ -218,7 +218,7 @@ const V2_COMMAND: usize = 12;
 const V2_LENGTH: usize = 14;
 const V2_FIXED: usize = 16;
 
-/// Version 2 with its commands: the sender speaks for itself, or for somebody else.
+/// Version 2 with its commands: the sender speaks for itself, or for a client.
 const LOCAL: u8 = 0x20;
 const PROXY: u8 = 0x21;
 

@@ -96,8 +96,8 @@ pub fn move_to(fd: &OwnedFd, number: RawFd) -> io::Result<OwnedFd> {
 static BLOCKED: AtomicU64 = AtomicU64::new(0);
 static IGNORED: AtomicU64 = AtomicU64::new(0);
 
-/// Those that are not left as they were: a write that nobody reads is an error here, and so is one behind RLIMIT_FSIZE (a
-/// message that cannot be written shall end no session); a child's end is heard.
+/// Those that this program changes: a write that nobody reads is an error to it, and so is one beyond RLIMIT_FSIZE (a
+/// message that cannot be written shall end no session); and it waits for its children.
 const CHANGED: [Signal; 3] = [Signal::PIPE, Signal::XFSZ, Signal::CHILD];
 
 #[used]

@@ -166,7 +166,8 @@ impl<'a> Relay<'a> {
         Ok(true)
     }
 
-    /// Inside TLS with the variables that tell of it. If there is no server the keeper says why when it ends.
+    /// Starts prog, or connects to the plaintext server; inside TLS with the variables that tell of it. Where there is none
+    /// the keeper says why when it ends.
     fn start_server(&mut self, variables: Option<Vec<String>>) -> Result<(), Error> {
         match self.ask_for_side(&Ask::Spawn(variables))? {
             Some(mut server) => {

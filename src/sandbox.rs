@@ -93,8 +93,8 @@ impl Sandbox {
         self.drop_root_and_capabilities(CapabilitySet::empty())
     }
 
-    /// Confines the keeper that has nothing more to give, but lets it end these, whoever they are: what is told to end
-    /// ends, and so does a session with its keeper. The session has told what the kernel lacks.
+    /// Confines the keeper once nothing more can be asked of it. It may still signal these two, whatever user they are, so
+    /// that they end with it. What the kernel lacks the session has reported.
     ///
     /// # Errors
     /// [`Error::System`]; then the process must not go on.

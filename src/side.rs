@@ -40,7 +40,7 @@ pub struct Side {
     shut: bool,
     /// The peer still answers after our close_notify, so that its own is due in any case.
     answers_close: bool,
-    /// The peer is gone: it hears nothing any more, and this is why.
+    /// The connection was lost, and why: nothing can be sent any more.
     lost: Option<Lost>,
     /// Nothing more comes.
     ended: Option<Heard>,
@@ -154,7 +154,7 @@ impl Side {
         heard
     }
 
-    /// TLS failed: the peer hears nothing more but the alert.
+    /// TLS failed: nothing but the alert is sent any more.
     fn tls_failed(&mut self, why: String) {
         self.fault = Some(Fault::Broken(why));
         self.flush();
@@ -178,7 +178,7 @@ impl Side {
         self.shut();
     }
 
-    /// Says something: what the descriptor does not take now waits here. Call it when [`flush`](Self::flush) was
+    /// Sends these bytes: what the descriptor does not take now waits here. Call it when [`flush`](Self::flush) was
     /// true, so that no more than one piece waits.
     pub fn write(&mut self, bytes: &[u8]) {
         let sent = if self.tls.is_none() && !self.has_unsent() { self.send_at_once(bytes) } else { 0 };
@@ -201,7 +201,7 @@ impl Side {
         }
     }
 
-    /// Says something at the next [`flush`](Self::flush), so that several pieces go out together.
+    /// Sends these bytes at the next [`flush`](Self::flush), so that several pieces go out together.
     pub fn add(&mut self, bytes: &[u8]) {
         if let Some(lost) = &mut self.lost {
             lost.unsent |= !bytes.is_empty();
@@ -240,7 +240,7 @@ impl Side {
         }
     }
 
-    /// Says that nothing more will be said: close_notify, then the transport's own end. Call it when
+    /// Ends what is sent: close_notify, then the transport's own end. Call it when
     /// [`flush`](Self::flush) was true.
     pub fn shut(&mut self) {
         if std::mem::replace(&mut self.shut, true) {

@@ -27,7 +27,7 @@ fn main() -> ExitCode {
     ExitCode::from(why.exit_code())
 }
 
-/// Returns if there is nobody to serve: a load balancer that looked whether somebody listens.
+/// Returns if there is nobody to serve: a health check that connects and leaves.
 fn run(log: &mut Log) -> Result<(), Error> {
     let mut words = env::args_os().skip(1).skip_while(|word| word == "--");
     let prog = words.next().filter(|word| !word.as_encoded_bytes().starts_with(b"-"));
@@ -69,8 +69,8 @@ fn wait(until: Instant) -> Result<(), Error> {
     }
 }
 
-/// What the header tells takes the place of what the environment said. Of TLS between the sender and us prog hears
-/// nothing: it would take it for the client's.
+/// Sets the variables that the header tells. Those that tell of TLS between its sender and this program are removed: prog
+/// would take it for the client's.
 fn set_variables(header: &Header, command: &mut Command) {
     for (name, _) in env::vars_os().filter(|(name, _)| is_tls_variable(name)) {
         command.set_variable(name, None::<OsString>);

@@ -32,7 +32,7 @@ pub fn check_call(config: &Config, arguments: &[OsString], log: &Log) -> Result<
     Ok(list.status)
 }
 
-/// Runs this program once more, for a prog that says nothing and leaves. It has limits of its own.
+/// Runs this program once more, with a prog that says nothing and leaves (itself, with `--version`).
 fn try_call(arguments: &[OsString]) -> Result<Option<String>, Error> {
     let attempt = || Error::system("try a session");
     let program = std::env::current_exe().map_err(attempt())?;

@@ -37,7 +37,7 @@ pub(super) enum VisitError {
     UnknownGreeting(Vec<u8>),
     /// It refuses a command with this reply.
     Refused(Vec<u8>),
-    /// Its reply is none that asking for TLS can have: a line too long, or plaintext behind it.
+    /// Its reply cannot be the answer: the line is too long, or plaintext follows it.
     UnexpectedReply,
     /// The handshake failed: why.
     Tls(String),

@@ -13,7 +13,7 @@ use crate::proxy::Version;
 use crate::sandbox::SandboxMode;
 use crate::tls::{MinVersion, Pin, pin};
 
-/// What stands behind an option.
+/// An option, and the way to its value.
 pub(super) struct Argument<'a> {
     pub(super) option: &'a str,
     pub(super) parser: &'a mut lexopt::Parser,

@@ -89,7 +89,7 @@ impl Keeper<'_> {
     /// Whether prog inherits this variable.
     fn is_inherited(&self, name: &OsStr) -> bool {
         let offer = DESCRIPTOR_VARIABLES.iter().any(|offer| *offer == name);
-        // Nobody behind us can take up the offer that was made to us.
+        // The offer is to this program; prog could not take it up.
         let taken = self.config.ucspi.is_some() && name == ucspi::OFFER;
         let own = is_own_variable(name) && !self.config.keep_environment;
         !(offer || taken || own || is_tls_fact(name))

@@ -56,8 +56,8 @@ impl Sets {
         Self { names: [vec![proto], beside].concat(), client, proto_is_set }
     }
 
-    /// What a header changes, by name; `None` unsets. Rules that ran before it judged whoever connected: what they said
-    /// of him goes, unless he is the client.
+    /// What a header changes, by name; `None` unsets. Rules that ran before it judged the sender: what they said of it is
+    /// removed, unless it is the client.
     pub fn changes(&self, ends: &Ends) -> Vec<(String, Option<String>)> {
         let mut told = Vec::new();
         let another = self.client != Some(ends.client.ip());

@@ -61,7 +61,7 @@ impl Control {
         self.write(&format!("{how}\n"));
     }
 
-    /// Whoever wanted to know may be gone, which is no reason to end the session.
+    /// The reader may be gone, which is no reason to end the session.
     fn write(&mut self, text: &str) {
         if let Some(channel) = &mut self.channel {
             let _ = channel.write_all(text.as_bytes());

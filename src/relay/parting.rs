@@ -12,7 +12,7 @@ impl Relay<'_> {
         }
     }
 
-    /// A TLS server that has not been told yet hears close_notify (RFC 8446 section 6.1), unless the client broke TLS.
+    /// A TLS server to which nothing more is sent hears close_notify (RFC 8446 section 6.1), unless the client broke TLS.
     pub(super) fn close_server(&mut self) {
         if let Some(mut server) = self.server.take() {
             log_loss(self.log, "the server", &server);

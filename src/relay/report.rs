@@ -55,7 +55,7 @@ impl Report {
         }
     }
 
-    /// The client left before its first byte, where that must come first: it only looked whether somebody listens.
+    /// The client left before its first byte, where that must come first, as a health check does.
     pub(super) fn left_unused(&mut self) {
         self.ending = Ending::Unused;
     }
@@ -96,7 +96,7 @@ impl Report {
         self.ending = if timed_out { Ending::HandshakeTimeout } else { Ending::HandshakeFailed };
     }
 
-    /// Somebody did not read.
+    /// A side has stopped reading.
     pub(super) fn stalled(&mut self) {
         self.ending = Ending::Stalled;
     }

@@ -17,7 +17,7 @@ use crate::window::Ask;
 use starttls_protocols::session::Surplus;
 
 impl Relay<'_> {
-    /// The go-ahead is out, and TLS is the affair of whoever started us. What the client says now is read there, from
+    /// The go-ahead is out, and TLS is left to the server that started us. It reads what the client says from here on, from
     /// the same descriptor; so nothing that came behind STARTTLS may have been read here (law 1).
     pub(super) fn hand_over_to_ucspi(
         &mut self,
@@ -82,7 +82,7 @@ impl Relay<'_> {
     }
 
     /// `--ucspi-tls`: prog speaks to the client itself until it asks for TLS, and through two pipes from then on. False
-    /// if it never asks; then the connection is its own affair to the end.
+    /// if it never asks; then the connection is prog's to the end.
     pub(super) fn serve_ucspi_prog(&mut self) -> Result<bool, Error> {
         let Some(answer) = self.window.ask(&Ask::Spawn(None))? else { return Ok(false) };
         let fds = <[OwnedFd; 3]>::try_from(answer.fds);

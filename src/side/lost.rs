@@ -6,7 +6,7 @@ use std::io;
 use super::Side;
 use crate::message::SystemReason;
 
-/// Why a side hears nothing more.
+/// Why nothing can be sent to a side any more.
 #[derive(Debug)]
 pub enum Loss {
     /// It closed its end while we had not closed ours.
@@ -58,7 +58,7 @@ impl Side {
         (*unsent || !(*is_late || self.ended.is_some())).then_some((why, *unsent))
     }
 
-    /// Why the output takes nothing any more, where nobody has left: a disk is full. To be asked at the end.
+    /// Why writing failed, unless the reader left: a disk is full, for example. Call it at the end.
     pub fn take_write_error(&mut self) -> Option<io::Error> {
         let by_leaving = [io::ErrorKind::BrokenPipe, io::ErrorKind::ConnectionReset];
         match self.lost.take()?.why {

@@ -68,7 +68,7 @@ impl ClientLegConfig<'_> {
     }
 }
 
-/// Stands where rustls expects the certificates, and asks the keeper.
+/// Where rustls expects the certificates: it asks the keeper for them.
 #[derive(Debug)]
 struct KeeperResolver {
     window: Arc<Window>,
