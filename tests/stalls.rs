@@ -14,7 +14,7 @@ use std::process::Stdio;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::net::sockopt::set_socket_send_buffer_size;
+use rustix::net::sockopt::{set_socket_recv_buffer_size, set_socket_send_buffer_size};
 use support::certificates::Site;
 use support::program::{Running, path_of};
 use support::servers::{Listening, behind_tcpserver, stunnel};
@@ -120,6 +120,19 @@ fn a_client_that_does_not_read_is_not_waited_for_because_it_speaks() {
         thread::sleep(WRITE_STALL / 10);
     }
     assert_eq!(session.end().status, 99);
+}
+
+/// There is no room for it when it comes, and before that nothing waited for the client.
+#[test]
+fn a_client_that_takes_nothing_of_what_comes_little_by_little_is_not_waited_for() {
+    let site = Site::new();
+    let mut session = start(&site, Way::Plaintext, "trickle").0;
+    set_socket_send_buffer_size(&session.shared, 1).unwrap();
+    set_socket_recv_buffer_size(&session.line, 1).unwrap();
+    session.client.says("MAIL FROM:<>\r\n");
+    session.unshare();
+    assert_eq!(session.wrapper.wait(), 99, "{}", session.wrapper.log.text());
+    assert!(session.wrapper.log.whole().contains("warning: the client has stopped reading"));
 }
 
 #[test]

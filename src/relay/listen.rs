@@ -103,7 +103,7 @@ impl Relay<'_> {
         }
         let until = self.limit.map(|(_, until)| until);
         if self.client.has_unsent() || self.server.as_ref().is_some_and(Side::has_unsent) {
-            self.stalls.bytes_moved(Instant::now());
+            self.stalls.activity(Instant::now());
         }
         let last_words = self.last_words();
         let look = self.stalls.next_check();

@@ -66,7 +66,7 @@ impl<'a> PassThrough<'a> {
             }
             if moved {
                 self.idle_since = now;
-                self.stalls.bytes_moved(now);
+                self.stalls.activity(now);
             }
             if self.stalls.next_check().is_some_and(|next| next <= now)
                 && let Some(who) = self.check_stalls(now)
@@ -143,7 +143,10 @@ impl<'a> PassThrough<'a> {
         }
         let still = large.then(|| Instant::now() + BUFFER_IDLE);
         let until = [end, still, self.stalls.next_check()].into_iter().flatten().min();
-        if !self.reactor.wait([Some(self.client), Some(self.server), None], until)? {
+        if self.reactor.wait([Some(self.client), Some(self.server), None], until)? {
+            // What has come may find no room, and nothing moves from then on.
+            self.stalls.activity(Instant::now());
+        } else {
             self.buffer = Vec::new();
         }
         Ok(())

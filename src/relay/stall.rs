@@ -3,7 +3,7 @@
 //!
 //! A peer's kernel takes bytes that the peer does not read, until its buffers are full. From then on what shows whether
 //! the peer reads is what the kernel here still holds for it. That costs a system call, so it is looked at now and then,
-//! and only after bytes moved: a session that is idle sleeps.
+//! and only after bytes moved or came: a session that is idle sleeps.
 
 use std::time::{Duration, Instant};
 
@@ -35,13 +35,13 @@ impl Stalls {
         Self { limits, client: still, server: still, nothing_more: false, next: None }
     }
 
-    /// Bytes moved, so it is worth checking in a while whether a peer has stopped.
-    pub(super) fn bytes_moved(&mut self, now: Instant) {
+    /// Bytes moved, or came and could not, so it is worth checking in a while whether a peer has stopped.
+    pub(super) fn activity(&mut self, now: Instant) {
         let pause = self.pause();
         self.next.get_or_insert(now + pause);
     }
 
-    /// When to check next; never while nothing moves.
+    /// When to check next; never while nothing moves or comes.
     pub(super) fn next_check(&self) -> Option<Instant> {
         self.next
     }
@@ -162,8 +162,8 @@ mod tests {
         let now = Instant::now();
         let mut stalls = Stalls::new(Limits::default(), now);
         assert_eq!(stalls.next_check(), None);
-        stalls.bytes_moved(now);
-        stalls.bytes_moved(now + SECOND);
+        stalls.activity(now);
+        stalls.activity(now + SECOND);
         assert_eq!(stalls.next_check(), Some(now + SECOND * 3));
         stalls.check([at(1, 1), None], false, now + SECOND * 3);
         assert_eq!(stalls.next_check(), Some(now + SECOND * 6));

@@ -15,6 +15,12 @@ def fill():
         os.write(1, b"x" * 4096)
     os._exit(7)
 
+def trickle():
+    "Says a little now and then."
+    while True:
+        os.write(1, b"x" * 2048)
+        select.select([], [], [], 0.3)
+
 def leave_child():
     "Leaves, but somebody still has its descriptors, and leaves when nobody hears it any more."
     if os.fork():
