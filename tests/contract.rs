@@ -4,11 +4,17 @@
 
 mod support;
 
+use std::fs;
+use std::io::Read;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::process::{Command, Output, Stdio};
 
+use rustix::net::sockopt::set_socket_send_buffer_size;
 use starttls_protocols::PROTOCOLS;
 use support::certificates::Site;
-use support::program::{LIBRARY, sentence};
+use support::proc;
+use support::program::{LIBRARY, Running, sentence};
 use support::wrapper::{WRAPPER, Wrapper};
 
 fn run(arguments: &[&str], environment: &[(&str, &str)]) -> Output {
@@ -166,8 +172,36 @@ fn the_transcript_shows_no_secret() {
     assert!(!log.contains("AGEAc2VjcmV0"), "{log}");
 }
 
+/// Part of what the server says is with the client's kernel, the rest waits here when the client leaves.
 #[test]
-fn the_transcript_tells_why_a_reply_was_not_sent() {
+fn the_transcript_tells_that_a_reply_was_not_sent_and_why() {
+    let site = Site::new();
+    let greeting = site.dir.file("greeting");
+    fs::write(&greeting, format!("220-{}\r\n", "x".repeat(1000)).repeat(8)).unwrap();
+    for (level, tells) in [("2", false), ("3", true)] {
+        let (mut client, shared) = UnixStream::pair().unwrap();
+        set_socket_send_buffer_size(&shared, 1).unwrap();
+        let greets = ["/bin/sh", "-c", "cat \"$0\"; read -r line", greeting.to_str().unwrap()];
+        let mut command = Wrapper::respawn(&site).options(&["-v", level]).command(&[], &greets);
+        let [input, output] = [shared.try_clone().unwrap(), shared].map(OwnedFd::from);
+        let mut wrapper = Running::start(command.stdin(input).stdout(output));
+        client.read_exact(&mut [0]).unwrap();
+        let session = proc::session_of(wrapper.pid());
+        proc::until(|| proc::is_asleep(session));
+        drop((client, command));
+        wrapper.wait();
+        let log = wrapper.log.whole();
+        let lost = "starttls-wrapper: info: the client was lost before all was sent to it: ";
+        let why = log.lines().find_map(|line| line.strip_prefix(lost));
+        assert_eq!(why.is_some(), tells, "{log}");
+        // Whichever of its two descriptors tells first.
+        let reasons = ["broken pipe", "connection reset by peer", "it hung up"];
+        assert!(why.is_none_or(|why| reasons.contains(&why)), "{log}");
+    }
+}
+
+#[test]
+fn the_transcript_tells_why_a_client_was_lost() {
     let site = Site::new();
     for (level, tells) in [("2", false), ("3", true)] {
         let mut session = Wrapper::respawn(&site).options(&["-v", level]).start();

@@ -94,7 +94,7 @@ fn every_protocol_tries_the_same_laws() {
 
 #[test]
 fn a_greeting_shows_its_protocol_and_no_other() {
-    for (greeting, name) in [
+    let greetings = [
         ("220 mx.example ESMTP", Some("smtp")),
         ("220-mx.example ESMTP", Some("smtp")),
         ("421 busy", Some("smtp")),
@@ -116,7 +116,17 @@ fn a_greeting_shows_its_protocol_and_no_other() {
         ("2", None),
         ("*", None),
         ("OK", None),
-    ] {
+    ];
+    // LMTP greets as SMTP does.
+    let greeted = PROTOCOLS.iter().filter(|protocol| !protocol.is_client_first() && protocol.name != "lmtp");
+    for protocol in greeted {
+        assert!(
+            greetings.iter().any(|(_, name)| *name == Some(protocol.name)),
+            "{} has no greeting here",
+            protocol.name
+        );
+    }
+    for (greeting, name) in greetings {
         let rows = PROTOCOLS.iter().filter(|protocol| protocol.is_greeted_by(format!("{greeting}\r\n").as_bytes()));
         assert!(rows.map(|protocol| protocol.name).eq(name), "{greeting}");
     }

@@ -5,10 +5,12 @@
 
 mod support;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::process::Stdio;
 
 use rcgen::{PKCS_ECDSA_P256_SHA256, PKCS_RSA_SHA256};
+use starttls_protocols::PROTOCOLS;
 use support::backend::Backend;
 use support::certificates::{Dir, Site};
 use support::clients::s_client_with;
@@ -32,7 +34,7 @@ fn was_asked_again(peer: &Peer) {
 }
 
 /// A protocol's word inside TLS, and how the answer begins.
-const PROTOCOLS: &[(&str, &str, &str)] = &[
+const GREETED: &[(&str, &str, &str)] = &[
     ("smtp", "EHLO laptop\r\n", "250"),
     ("lmtp", "LHLO laptop\r\n", "250"),
     ("pop3", "NOOP\r\n", "+OK"),
@@ -41,6 +43,12 @@ const PROTOCOLS: &[(&str, &str, &str)] = &[
     ("nntp", "DATE\r\n", "111"),
 ];
 
+#[test]
+fn every_protocol_that_greets_is_tried() {
+    let greeting = PROTOCOLS.iter().filter(|protocol| !protocol.is_client_first()).map(|protocol| protocol.name);
+    assert_eq!(GREETED.iter().map(|(name, ..)| *name).collect::<BTreeSet<_>>(), greeting.collect());
+}
+
 fn server(wrapper: &Wrapper, protocol: &str) -> Listening {
     tcpserver(wrapper, &[&path_of("python3"), "-ISc", GREETER, protocol])
 }
@@ -48,7 +56,7 @@ fn server(wrapper: &Wrapper, protocol: &str) -> Listening {
 #[test]
 fn openssl_is_asked_again_in_every_protocol() {
     let site = Site::new();
-    for (protocol, word, answer) in PROTOCOLS {
+    for (protocol, word, answer) in GREETED {
         for groups in ["P-521:P-256", "X448:X25519", "ffdhe2048:P-384"] {
             let server = server(&Wrapper::respawn(&site).options(&["-p", protocol]), protocol);
             speaks(&server, &site, &["-starttls", protocol, "-groups", groups], word, answer);
@@ -63,7 +71,7 @@ fn openssl_is_asked_again_in_every_protocol() {
 #[test]
 fn openssl_is_asked_again_where_the_client_speaks_first() {
     let site = Site::new();
-    for protocol in ["ldap", "postgres"] {
+    for protocol in PROTOCOLS.iter().filter(|protocol| protocol.is_client_first()).map(|protocol| protocol.name) {
         let wrapper = Wrapper::respawn(&site).options(&["-v", "2", "-p", protocol]);
         let server = tcpserver(&wrapper, &[&path_of("python3"), "-ISc", "import sys; sys.stdin.read()"]);
         let arguments = ["-starttls", protocol, "-groups", "P-521:P-256", "-no_ign_eof"];

@@ -12,6 +12,8 @@ use std::process::Command;
 mod help;
 #[path = "manual/page.rs"]
 mod page;
+#[path = "manual/same.rs"]
+mod same;
 #[path = "manual/source.rs"]
 mod source;
 #[path = "manual/structure.rs"]
@@ -19,6 +21,7 @@ mod structure;
 
 use help::{is_option, options_of};
 use page::Page;
+use same::assert_same;
 use source::{Source, sources};
 
 /// Every option of the contract.
@@ -102,25 +105,26 @@ fn options_are_those_of_the_help_the_manual_and_the_contract() {
     let contract: BTreeSet<String> = CONTRACT.iter().map(|option| option.to_string()).collect();
     let pending = PENDING.iter().map(|option| option.to_string()).collect();
     let built: BTreeSet<String> = contract.difference(&pending).cloned().collect();
-    assert_eq!(main_page().options(), contract, "the manual and the contract");
-    assert_eq!(options_of(env!("CARGO_BIN_EXE_starttls-wrapper")), built, "--help and the contract");
+    assert_same(("the manual", &main_page().options()), ("the contract", &contract));
+    let of_the_help = options_of(env!("CARGO_BIN_EXE_starttls-wrapper"));
+    assert_same(("--help", &of_the_help), ("the contract", &built));
     let mut taken: BTreeSet<String> = BTreeSet::new();
     for source in program_sources().iter().filter(|source| source.path.ends_with("cli.rs")) {
         taken.extend(source.literals.iter().filter(|literal| is_option(literal)).cloned());
     }
     taken.extend(OF_ANY_PROGRAM.map(str::to_owned));
-    assert_eq!(taken, built, "what the command line takes, and the contract");
+    assert_same(("the command line", &taken), ("the contract", &built));
 }
 
 #[test]
 fn options_of_tlsify_are_those_of_its_help_and_its_manual() {
     let of_the_help = options_of(env!("CARGO_BIN_EXE_tlsify"));
-    assert_eq!(tlsify_page().options(), of_the_help, "the manual and --help");
+    assert_same(("the manual", &tlsify_page().options()), ("--help", &of_the_help));
     let command_line = sources(&["src"]).into_iter().find(|source| source.path.ends_with("cli/tlsify.rs"));
     let literals = command_line.expect("the command line").literals;
     let mut taken: BTreeSet<String> = literals.into_iter().filter(|literal| is_option(literal)).collect();
     taken.extend(OF_ANY_PROGRAM.map(str::to_owned));
-    assert_eq!(taken, of_the_help, "what the command line takes, and --help");
+    assert_same(("the command line", &taken), ("--help", &of_the_help));
 }
 
 #[test]
@@ -177,7 +181,7 @@ fn every_message_of_the_manual_is_in_the_source() {
 fn limits_are_those_of_the_source() {
     let limits = sources(&["src", "protocols"]).into_iter().flat_map(|source| source.limits).collect::<BTreeSet<_>>();
     let documented = &main_page().limits() | &tlsify_page().limits();
-    assert_eq!(documented, limits, "LIMITS, and the constants of the source");
+    assert_same(("LIMITS", &documented), ("the constants of the source", &limits));
 }
 
 #[test]

@@ -23,14 +23,16 @@ mod help;
 mod page;
 #[path = "options/play.rs"]
 mod play;
+#[path = "manual/same.rs"]
+mod same;
 
-use std::collections::BTreeSet;
 use std::path::Path;
 use std::thread;
 
 use help::options_of;
 use page::Page;
 use play::Seen;
+use same::assert_same;
 
 /// The table, by theme.
 const TABLE: [&[Row]; 4] = [dialogue::ROWS, backend::ROWS, client::ROWS, environment::ROWS];
@@ -53,7 +55,8 @@ struct Row {
     client: &'static str,
     /// What the servers saw, one after the other between slashes.
     server: &'static str,
-    /// What the administrator saw: the exit status, and standard error.
+    /// What the administrator saw: the exit status, and standard error. Three dots at the end stand for what a library
+    /// has to say.
     end: &'static str,
 }
 
@@ -85,7 +88,7 @@ fn every_option_does_in_a_session_what_its_row_says() {
         let cells = [row.option, row.given, row.says, &seen.client, &seen.server, &seen.end];
         println!("| {} |", cells.map(|cell| cell.replace('|', "\\|")).join(" | "));
         for (saw, expected) in [(&seen.client, row.client), (&seen.server, row.server), (&seen.end, row.end)] {
-            if saw != expected {
+            if !expected.strip_suffix("...").map_or(saw == expected, |start| saw.starts_with(start)) {
                 wrong += &format!("{} ({})\n  saw      {saw}\n  expected {expected}\n", row.option, row.given);
             }
         }
@@ -99,7 +102,7 @@ fn every_option_and_every_variable_has_a_row() {
     let mut wanted = options_of(env!("CARGO_BIN_EXE_starttls-wrapper"));
     wanted.extend(manual.options());
     wanted.extend(manual.variables());
-    assert_eq!(rows().flat_map(about).collect::<BTreeSet<_>>(), wanted, "the rows, and --help with the manual");
+    assert_same(("the rows", &rows().flat_map(about).collect()), ("--help with the manual", &wanted));
 }
 
 #[test]

@@ -136,8 +136,8 @@ fn dialogue(chance: &mut Chance) -> Vec<u8> {
     let mut data = vec![chance.below(256) as u8, chance.below(PROTOCOLS.len() + 2) as u8, chance.below(256) as u8];
     let protocol = chance.below(CLIENT.len());
     // No greeting shows these.
-    if let Some(name) = protocol.checked_sub(GREETING.len()).map(|binary| ["ldap", "postgres"][binary]) {
-        data[1] = PROTOCOLS.iter().position(|known| known.name == name).unwrap() as u8;
+    if protocol >= GREETING.len() {
+        data[1] = PROTOCOLS.iter().position(|known| known.name == OF[protocol]).unwrap() as u8;
     }
     for stream in 0..4 {
         let said = if stream < 2 { CLIENT } else { SERVER };
@@ -224,6 +224,33 @@ fn script(dialogue: &Dialogue, mode: Mode) -> Script {
     let happens = |wanted| dialogue.steps.iter().any(|step| step.event == wanted);
     let client_closes = happens(Event::Closes(Party::Client));
     Script { rules, unavailable: happens(Event::Unavailable), client_closes, seed: 7, client, server }
+}
+
+/// Whose words are in each of the three lists below, in their order; those that greet come first.
+const OF: &[&str] = &["smtp", "pop3", "imap", "nntp", "sieve", "ldap", "postgres"];
+
+#[test]
+fn every_protocol_has_words_here() {
+    // LMTP's are SMTP's.
+    let known: Vec<_> = PROTOCOLS.iter().filter(|protocol| protocol.name != "lmtp").collect();
+    assert_eq!(known.iter().map(|protocol| protocol.name).collect::<Vec<_>>(), OF);
+    assert_eq!(known.iter().filter(|protocol| !protocol.is_client_first()).count(), GREETING.len());
+    assert_eq!([CLIENT.len(), SERVER.len()], [OF.len(); 2]);
+}
+
+#[test]
+fn the_fuzzers_dictionary_has_what_asks_for_tls_in_every_protocol() {
+    let dictionary = include_str!("../fuzz/dictionary");
+    let words: Vec<&str> = dictionary.lines().map(|line| line.trim_matches('"')).collect();
+    for protocol in PROTOCOLS {
+        let asks = protocol.way_to_tls.last().unwrap().iter().map(|byte| match byte {
+            b' '..=b'~' => char::from(*byte).to_string(),
+            _ => format!("\\x{byte:02x}"),
+        });
+        let asks = asks.collect::<String>();
+        // A tag may stand before it.
+        assert!(words.iter().any(|word| asks.ends_with(word) && word.len() > 8), "{}: {asks}", protocol.name);
+    }
 }
 
 const ENDS: &[&[u8]] = &[b"\r\n", b"\r\n", b"\r\n", b"\r\n", b"\n", b"", b"\0\r\n", b" \r\n", b"\r\r\n"];

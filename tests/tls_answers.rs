@@ -67,7 +67,7 @@ fn a_client_that_ends_the_handshake_by_an_alert_hears_nothing_more() {
         session.client.hears(GO_AHEAD);
         Client::new(&site).versions(&[version]).shake(&mut session.client).expect_err("it is nobody known");
         assert_eq!(session.client.hears_rest(), b"");
-        session.wrapper.log.line_with("received fatal alert: UnknownCA");
+        session.wrapper.log.line_with("UnknownCA");
     }
 }
 
@@ -88,7 +88,8 @@ fn a_client_that_ends_a_session_by_an_alert_hears_nothing_more() {
         server.says_in_vain("250 and more\r\n");
         server.exits(0);
         assert_eq!(session.client.hears_rest(), b"");
-        assert!(session.end().log.contains("TLS with the client failed: received fatal alert: BadRecordMac"));
+        let log = session.end().log;
+        assert!(log.contains("TLS with the client failed: ") && log.contains("BadRecordMac"), "{log}");
     }
 }
 

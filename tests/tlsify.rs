@@ -59,6 +59,13 @@ const INSIDE: &[Inside] = &[
     ),
 ];
 
+/// Those without a greeting have a test of their own.
+#[test]
+fn every_protocol_that_greets_is_tried() {
+    let greeting = PROTOCOLS.iter().filter(|protocol| !protocol.is_client_first()).map(|protocol| protocol.name);
+    assert_eq!(INSIDE.iter().map(|inside| inside.0).collect::<Vec<_>>(), greeting.collect::<Vec<_>>());
+}
+
 /// What a server says inside TLS, with an offer where there may be one.
 fn with_offer(protocol: &str, hears: &str) -> String {
     let said = match (protocol, hears) {
@@ -106,8 +113,13 @@ fn protocols_in_which_the_client_speaks_first_come_to_tls() {
     let (site, server) = (Site::new(), Backend::new());
     let bind = b"\x30\x0c\x02\x01\x01\x60\x07\x02\x01\x03\x04\x00\x80\x00";
     let startup = b"\x00\x00\x00\x08\x00\x03\x00\x00";
-    for (name, says) in [("ldap", &bind[..]), ("postgres", startup)] {
-        let protocol = PROTOCOLS.iter().find(|protocol| protocol.name == name).unwrap();
+    for protocol in PROTOCOLS.iter().filter(|protocol| protocol.is_client_first()) {
+        let name = protocol.name;
+        let says = match name {
+            "ldap" => &bind[..],
+            "postgres" => startup,
+            _ => panic!("what does a client of {name} say?"),
+        };
         let mut snooper = (protocol.snooper)(Policy { offer: Offer::Leave, strict: false, inside: false, fresh: true });
         let (asks, mut go) = (protocol.way_to_tls[0], Vec::new());
         snooper.command(asks);

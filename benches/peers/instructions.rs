@@ -10,7 +10,7 @@ use crate::client::Client;
 use crate::report::{Report, ms};
 use crate::stack::{Kit, Stack, callgrind, in_few_words, is_installed};
 
-/// One start, one plaintext and one TLS session. False if one of them has become dearer.
+/// One start, one plaintext and one TLS session. False if one of them is out of its range.
 pub fn check(kit: &Kit, plain: &Client, tls: &Client, report: &mut Report) -> bool {
     assert!(is_installed("valgrind"), "valgrind must be installed");
     let counts = [start(kit), session(kit, plain), session(kit, tls)];
@@ -20,15 +20,24 @@ pub fn check(kit: &Kit, plain: &Client, tls: &Client, report: &mut Report) -> bo
     for ((what, baseline), count) in BASELINE.iter().zip(counts) {
         let thousands = count / 1000;
         let ratio = thousands as f64 / *baseline as f64;
-        holds &= ratio <= 1.0 + MARGIN;
+        holds &= is_in_range(what, ratio);
         table.push(vec![(*what).into(), thousands.to_string(), baseline.to_string(), ms(ratio)]);
     }
     report.heading("Instructions");
     report.table(&table);
-    if !holds {
-        eprintln!("more instructions than the baseline and {MARGIN}: mend it, or say in NOTES.md why it is worth it");
-    }
     holds || !cfg!(target_arch = "x86_64")
+}
+
+/// Says so where it is not.
+fn is_in_range(what: &str, ratio: f64) -> bool {
+    match ratio {
+        MOST.. => {
+            eprintln!("{what} is dearer than {MOST} of its baseline: mend it, or say in NOTES.md why it is worth it")
+        }
+        LEAST.. => return true,
+        _ => eprintln!("{what} is cheaper than {LEAST} of its baseline: write the new one into {}", file!()),
+    }
+    false
 }
 
 fn start(kit: &Kit) -> u64 {
@@ -63,7 +72,13 @@ fn collected(kit: &Kit) -> u64 {
 
 /// Thousands of instructions, in a release build on x86-64. Whoever makes the program cheaper writes the new ones here.
 const BASELINE: [(&str, u64); 3] =
-    [("one start (--version)", 166), ("one plaintext session", 474), ("one TLS session", 2444)];
+    [("one start (--version)", 166), ("one plaintext session", 436), ("one TLS session", 2466)];
 
-/// So much more is a compiler's or a library's affair, not a change of this program.
-const MARGIN: f64 = 0.1;
+/// What the program may cost of its baseline. Another release of the compiler, of rustls or of the C library moves these
+/// numbers by a few per cent, either way, and shall break nothing. A tenth of a plaintext session is two per cent of what
+/// TLS costs beside it: whatever of TLS a plaintext session would begin by mistake is found.
+const MOST: f64 = 1.1;
+
+/// Below this the baseline is another program's: a change might take back all that was saved, and a tenth more, before
+/// anybody heard of it.
+const LEAST: f64 = 0.85;

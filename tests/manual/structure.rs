@@ -6,6 +6,7 @@ use std::fs;
 use std::path::Path;
 
 use super::root;
+use super::same::assert_same;
 
 /// The rooms that each room uses.
 type Uses = BTreeMap<String, BTreeSet<String>>;
@@ -20,15 +21,12 @@ fn every_room_is_on_the_page_with_those_it_uses() {
             real.retain(|room| !names.contains(room));
             // lib.rs knows the protocols, each for its row.
             if !names.contains("lib") {
-                assert_eq!(uses, real, "{names:?} of {directory} on the page, and what they use");
+                let page = format!("what {names:?} of {directory} use on the page");
+                assert_same((&page, &uses), ("what they use", &real));
             }
             on_the_page.extend(names);
         }
-        assert_eq!(
-            on_the_page,
-            rooms.into_keys().collect(),
-            "the rooms of {directory} on the page, and those there are"
-        );
+        assert_same(("the page", &on_the_page), (directory, &rooms.into_keys().collect()));
     }
 }
 

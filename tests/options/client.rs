@@ -38,7 +38,7 @@ pub(crate) const ROWS: &[Row] = &[
         says: "EHLO a; STARTTLS; <TLS>",
         client: "220 mx; 250-mx, 250 STARTTLS; 220 2.0.0 Ready to start TLS; TLSv1.3; alert CertificateRequired",
         server: "EHLO a, end",
-        end: "98; warning: TLS handshake with the client failed: peer sent no certificates",
+        end: "98; warning: TLS handshake with the client failed: ...",
         ..ROW
     },
     Row { option: "-S", given: "-S --respawn", client: SERVED, server: "EHLO a, end / EHLO b, QUIT", end: "0", ..ROW },
@@ -84,7 +84,7 @@ pub(crate) const ROWS: &[Row] = &[
         says: "EHLO a; STARTTLS; <TLS elsewhere>",
         client: "220 mx; 250-mx, 250 STARTTLS; 220 2.0.0 Ready to start TLS; refuses the certificate",
         server: "EHLO a, end",
-        end: "98; warning: TLS handshake with the client failed: received fatal alert: BadCertificate",
+        end: "98; warning: TLS handshake with the client failed: ...",
         ..ROW
     },
     Row {
@@ -133,7 +133,7 @@ pub(crate) const ROWS: &[Row] = &[
         says: "EHLO a; STARTTLS; <TLS 1.2>",
         client: "220 mx; 250-mx, 250 STARTTLS; 220 2.0.0 Ready to start TLS; alert ProtocolVersion",
         server: "EHLO a, end",
-        end: "98; warning: TLS handshake with the client failed: peer is incompatible: Tls12NotOfferedOrEnabled",
+        end: "98; warning: TLS handshake with the client failed: ...",
         ..ROW
     },
 ];

@@ -1,28 +1,15 @@
 //! What is heard, in the words of the table.
 
-use std::io::{self, Read};
+use std::io;
 
 use starttls_wrapper::proxy::Header;
 
 use super::support::peer::Peer;
 
-/// A line, or the end.
-pub(crate) fn line(peer: &mut Peer) -> io::Result<Option<String>> {
-    let mut line = Vec::new();
-    let mut byte = [0];
-    while !line.ends_with(b"\n") {
-        if peer.read(&mut byte)? == 0 {
-            return Ok(None);
-        }
-        line.push(byte[0]);
-    }
-    Ok(Some(String::from_utf8(line).unwrap().trim_end().to_owned()))
-}
-
 /// A whole reply as SMTP has them; none if the end comes first.
 pub(crate) fn reply(peer: &mut Peer) -> Option<String> {
     let mut lines = Vec::new();
-    while let Ok(Some(line)) = line(peer) {
+    while let Ok(Some(line)) = peer.line() {
         let last = line.as_bytes().get(3) != Some(&b'-');
         lines.push(line);
         if last {
@@ -36,7 +23,7 @@ pub(crate) fn reply(peer: &mut Peer) -> Option<String> {
 pub(crate) fn ending(peer: &mut Peer) -> Vec<String> {
     let mut saw = Vec::new();
     let end = loop {
-        match line(peer) {
+        match peer.line() {
             Ok(Some(line)) => saw.push(line),
             Ok(None) => break if peer.is_tls() { "close_notify".to_owned() } else { "end".to_owned() },
             Err(why) => break alert(&why),

@@ -5,7 +5,7 @@ use std::net::{Shutdown, TcpStream};
 use std::thread;
 
 use super::Row;
-use super::heard::{alert, ending, introduced, line, reply, secured, told};
+use super::heard::{alert, ending, introduced, reply, secured, told};
 use super::support::backend::{Backend, header};
 use super::support::certificates::{Flaw, Site};
 use super::support::peer::Peer;
@@ -201,7 +201,7 @@ impl Place {
     fn serve(&self, mut peer: Peer, mut heard: Vec<String>) -> String {
         peer.says_in_vain(format!("{}\r\n", self.row.greeting));
         loop {
-            let line = match line(&mut peer) {
+            let line = match peer.line() {
                 Ok(Some(line)) => line,
                 Ok(None) => break heard.push("end".to_owned()),
                 Err(_) => break heard.push("cut".to_owned()),

@@ -1,5 +1,7 @@
 //! The ways to play a dialogue, whoever plays it.
 
+use starttls_protocols::PROTOCOLS;
+
 use super::{Dialogue, Event, Mode, Party, Step};
 
 /// Where the server inside TLS may come from.
@@ -47,7 +49,7 @@ impl Dialogue {
 
     /// Whether the server says nothing before the client does.
     pub(crate) fn is_client_first(&self) -> bool {
-        ["ldap", "postgres"].contains(&self.protocol.as_str())
+        PROTOCOLS.iter().any(|protocol| protocol.name == self.protocol && protocol.is_client_first())
     }
 
     /// What the server says first inside TLS; if the dialogue does not come to that, what the first server said.
@@ -77,6 +79,7 @@ pub(crate) fn refusal(protocol: &str) -> &'static [u8] {
         "imap" => b"* BYE busy\r\n",
         "sieve" => b"BYE \"busy\"\r\n",
         "nntp" => b"400 busy\r\n",
-        _ => b"421 busy\r\n",
+        "smtp" | "lmtp" => b"421 busy\r\n",
+        _ => panic!("how does a server of {protocol} refuse to serve?"),
     }
 }

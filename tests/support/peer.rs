@@ -198,6 +198,18 @@ impl Peer {
         false
     }
 
+    /// Whatever line comes, without its end; none if the end comes before.
+    pub(crate) fn line(&mut self) -> io::Result<Option<String>> {
+        let (mut line, mut byte) = (Vec::new(), [0]);
+        while !line.ends_with(b"\n") {
+            if self.transport.read(&mut byte)? == 0 {
+                return Ok(None);
+            }
+            line.push(byte[0]);
+        }
+        Ok(Some(String::from_utf8(line).expect("UTF-8").trim_end().to_owned()))
+    }
+
     /// Hears a line.
     #[track_caller]
     pub(crate) fn hears_line(&mut self) -> String {

@@ -186,19 +186,27 @@ pub(crate) fn dovecot_sieve(site: &Site) -> Listening {
 /// nginx as a mail server that takes nobody's word for who the client is but a PROXY header's. It asks its own web
 /// server about every mail, which answers with the client's address.
 pub(crate) fn nginx_behind_proxy() -> Listening {
-    let (dir, port, answers) = (Dir::new(), free_port(), free_port());
+    let (port, answers) = (free_port(), free_port());
+    let web = format!(
+        "listen 127.0.0.1:{answers}; location / {{ add_header Auth-Status \"client $http_client_ip\"; return 204; }}"
+    );
+    let mail = format!(
+        "mail {{\n auth_http 127.0.0.1:{answers}/; server_name nginx.example; set_real_ip_from 127.0.0.1;\n\
+         server {{ listen 127.0.0.1:{port} proxy_protocol; protocol smtp; smtp_auth none; }}\n}}\n"
+    );
+    nginx(port, "load_module /usr/lib/nginx/modules/ngx_mail_module.so;\n", &web, &mail)
+}
+
+/// nginx at this port: these lines, a web server, and more lines.
+fn nginx(port: u16, before: &str, web: &str, behind: &str) -> Listening {
+    let dir = Dir::new();
     let path = dir.path().display();
     let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
         .map(|name| format!(" {name}_temp_path {path}/{name};\n"))
         .concat();
     let configuration = format!(
-        "load_module /usr/lib/nginx/modules/ngx_mail_module.so;\n\
-         daemon off; master_process off; pid {path}/pid; error_log stderr;\n\
-         events {{}}\n\
-         http {{\n access_log off;\n{temporary}\
-         server {{ listen 127.0.0.1:{answers}; location / {{ add_header Auth-Status \"client $http_client_ip\"; return 204; }} }}\n}}\n\
-         mail {{\n auth_http 127.0.0.1:{answers}/; server_name nginx.example; set_real_ip_from 127.0.0.1;\n\
-         server {{ listen 127.0.0.1:{port} proxy_protocol; protocol smtp; smtp_auth none; }}\n}}\n"
+        "{before}daemon off; master_process off; pid {path}/pid; error_log stderr;\nevents {{}}\n\
+         http {{\n access_log off;\n{temporary} server {{ {web} }}\n}}\n{behind}"
     );
     fs::write(dir.file("nginx.conf"), configuration).unwrap();
     let mut command = program("nginx");
@@ -349,23 +357,12 @@ pub(crate) fn dovecot_mail(site: &Site) -> (Listening, [u16; 3]) {
 
 /// nginx as a web server with this site's certificate. Its page is `a page`.
 pub(crate) fn nginx_https(site: &Site) -> Listening {
-    let (dir, port) = (Dir::new(), free_port());
-    let path = dir.path().display();
-    let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
-        .map(|name| format!(" {name}_temp_path {path}/{name};\n"))
-        .concat();
-    let configuration = format!(
-        "daemon off; master_process off; pid {path}/pid; error_log stderr;\nevents {{}}\n\
-         http {{\n access_log off;\n{temporary}\
-         server {{ listen 127.0.0.1:{port} ssl; ssl_certificate {}; ssl_certificate_key {};\n\
-         location / {{ return 200 \"a page\\n\"; }} }}\n}}\n",
+    let port = free_port();
+    let web = format!(
+        "listen 127.0.0.1:{port} ssl; ssl_certificate {}; ssl_certificate_key {};\n\
+         location / {{ return 200 \"a page\\n\"; }}",
         site.cert().display(),
         site.key().display(),
     );
-    fs::write(dir.file("nginx.conf"), configuration).unwrap();
-    let mut command = program("nginx");
-    command.arg("-c").arg(dir.file("nginx.conf")).arg("-p").arg(dir.path()).stdin(Stdio::null());
-    let running = Running::start(&mut command);
-    wait_for(port, &running.log);
-    Listening { running, port, _dir: Some(dir) }
+    nginx(port, "", &web, "")
 }

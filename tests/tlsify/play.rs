@@ -168,18 +168,13 @@ impl Place {
         if inside {
             saw.push(introduced(&mut peer));
         }
-        let mut line = String::new();
-        while !line.ends_with('\n') {
-            let mut byte = [0];
-            match peer.read(&mut byte) {
-                Ok(1) => line.push(char::from(byte[0])),
-                end => {
-                    saw.push(ending(end));
-                    return saw.join(", ");
-                }
+        match peer.line() {
+            Ok(Some(line)) => saw.push(line),
+            end => {
+                saw.push(ending(end));
+                return saw.join(", ");
             }
         }
-        saw.push(line.trim_end().to_owned());
         peer.says("answer\r\n");
         if self.row.serves == Serves::Cutting {
             // Whoever leaves with something unread resets the connection, and that is another thing.
@@ -188,7 +183,7 @@ impl Place {
             return saw.join(", ");
         }
         peer.says_no_more();
-        saw.push(ending(peer.read(&mut [0])));
+        saw.push(ending(peer.line()));
         saw.join(", ")
     }
 
@@ -197,18 +192,14 @@ impl Place {
         let mut saw = Vec::new();
         peer.says("220 network's.word\r\n");
         loop {
-            let mut line = String::new();
-            while !line.ends_with('\n') {
-                let mut byte = [0];
-                match peer.read(&mut byte) {
-                    Ok(1) => line.push(char::from(byte[0])),
-                    end => {
-                        saw.push(ending(end));
-                        return saw.join(", ");
-                    }
+            let line = match peer.line() {
+                Ok(Some(line)) => line,
+                end => {
+                    saw.push(ending(end));
+                    return saw.join(", ");
                 }
-            }
-            saw.push(line.trim_end().to_owned());
+            };
+            saw.push(line.clone());
             match line.split_whitespace().next().unwrap_or_default() {
                 "EHLO" if peer.is_tls() => peer.says("250-inside\r\n250-STARTTLS\r\n250 SIZE\r\n"),
                 "EHLO" => peer.says("250-network's.word\r\n250 AUTH EVIL\r\n"),
@@ -229,7 +220,7 @@ impl Place {
     }
 }
 
-fn ending(end: std::io::Result<usize>) -> String {
+fn ending(end: std::io::Result<Option<String>>) -> String {
     match end {
         Ok(_) => "end".into(),
         Err(why) if why.kind() == std::io::ErrorKind::UnexpectedEof => "cut".into(),

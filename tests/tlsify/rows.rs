@@ -117,9 +117,9 @@ pub(crate) const ROWS: &[Row] = &[
         option: "--tls-min 1.3",
         given: "--tls-min 1.3 --ca {dir}/ca.pem localhost {port}",
         serves: Serves::Old,
-        server: "peer is incompatible: Tls12NotOfferedOrEnabled",
-        told: "unable to use the TLS server localhost port {port}: received fatal alert: ProtocolVersion",
-        end: "98; fatal: unable to use the TLS server localhost port {port}: received fatal alert: ProtocolVersion",
+        server: "peer is incompatible: ...",
+        told: "unable to use the TLS server localhost port {port}: ...",
+        end: "98; fatal: unable to use the TLS server localhost port {port}: ...",
         ..NOTHING
     },
     Row { option: "--pq", given: "--pq --ca {dir}/ca.pem localhost {port}", ..ROW },
@@ -127,9 +127,9 @@ pub(crate) const ROWS: &[Row] = &[
         option: "--pq",
         given: "--pq --ca {dir}/ca.pem localhost {port}",
         serves: Serves::Classical,
-        server: "peer is incompatible: NoKxGroupsInCommon",
-        told: "unable to use the TLS server localhost port {port}: received fatal alert: HandshakeFailure",
-        end: "98; fatal: unable to use the TLS server localhost port {port}: received fatal alert: HandshakeFailure",
+        server: "peer is incompatible: ...",
+        told: "unable to use the TLS server localhost port {port}: ...",
+        end: "98; fatal: unable to use the TLS server localhost port {port}: ...",
         ..NOTHING
     },
     Row {
