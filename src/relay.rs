@@ -140,7 +140,7 @@ impl<'a> Relay<'a> {
         }
         if self.config.accept_proxy && !self.read_proxy_header()? {
             self.report.left_unused();
-        } else if self.serve()? {
+        } else if self.serve().inspect_err(|_| self.log_client_loss())? {
             self.report_tls_faults();
             self.close_server();
             self.close_client()?;

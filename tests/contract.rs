@@ -5,7 +5,7 @@
 mod support;
 
 use std::fs;
-use std::io::Read;
+use std::io::{Read, Write, pipe};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::process::{Command, Output, Stdio};
@@ -218,6 +218,29 @@ fn the_transcript_tells_why_a_client_was_lost() {
         let told = reasons.iter().any(|why| log.contains(&format!("info: the client was lost: {why}\n")));
         assert_eq!(told, tells, "{log}");
     }
+}
+
+/// The limit ends the session, with a reply that the client never heard.
+#[test]
+fn the_transcript_tells_of_a_client_that_does_not_read_the_go_ahead() {
+    let site = Site::new();
+    let ((input, mut says), (mut hears, output)) = (pipe().unwrap(), pipe().unwrap());
+    let mut filler = output.try_clone().unwrap();
+    let wrapper = Wrapper::respawn(&site).options(&["-v", "3", "-K", "100"]);
+    let mut command = wrapper.command(&[], &["sh", "-c", "echo 220 a; read ehlo; echo 250 a; cat"]);
+    let mut running = Running::start(command.stdin(input).stdout(output));
+    says.write_all(b"EHLO laptop\r\n").unwrap();
+    let offered = b"220 a\n250-a\n250 STARTTLS\n";
+    hears.read_exact(&mut vec![0; offered.len()]).unwrap();
+    // Session and test write to one pipe, and the session has made it non-blocking.
+    for size in [4096, 1] {
+        while filler.write(&vec![0; size]).is_ok() {}
+    }
+    says.write_all(b"STARTTLS\r\n").unwrap();
+    assert_eq!(running.wait(), 99);
+    let log = running.log.whole();
+    assert!(log.contains("fatal: the client did not read the go-ahead\n"), "{log}");
+    assert!(log.contains("info: the client was lost before all was sent to it: it stopped reading\n"), "{log}");
 }
 
 #[test]

@@ -29,6 +29,7 @@ impl Relay<'_> {
             Ok(Reached { greeted, .. }) => {
                 let ended = self.serve_called(backend, greeted);
                 if let Err(why) = &ended {
+                    self.log_client_loss();
                     self.control.end(why);
                 }
                 ended

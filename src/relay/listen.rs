@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::stall::Progress;
-use super::{FRESH_TIMEOUT, Next, READ_SIZE, Relay, SideId};
+use super::{FRESH_TIMEOUT, Next, READ_SIZE, Relay, SideId, pass_through};
 use crate::message::Error;
 use crate::side::{Loss, Side};
 use crate::tls::Heard;
@@ -30,7 +30,7 @@ impl Relay<'_> {
                 Ok(Some(next)) => return Ok(next),
                 Err(why) => {
                     self.say_goodbye()?;
-                    self.close_client()?;
+                    pass_through::close(&mut self.reactor, &mut self.client, self.config.limits)?;
                     return Err(why);
                 }
             }

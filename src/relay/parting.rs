@@ -23,8 +23,13 @@ impl Relay<'_> {
     /// Sends the client what waits for it, then closes its connection.
     pub(super) fn close_client(&mut self) -> Result<(), Error> {
         let closed = pass_through::close(&mut self.reactor, &mut self.client, self.config.limits);
-        log_loss(self.log, "the client", &self.client);
+        self.log_client_loss();
         closed
+    }
+
+    /// To be called where an error ends the session, too: then nobody closes the connection.
+    pub(super) fn log_client_loss(&self) {
+        log_loss(self.log, "the client", &self.client);
     }
 
     /// Ends a session over a side that has stopped reading.

@@ -6,6 +6,7 @@ use super::failure::TlsFailure;
 use super::reactor::SideId;
 use super::{Next, Relay};
 use crate::message::Error;
+use crate::side::Loss;
 use crate::tls::{Leg, is_not_tls};
 use crate::window::Ask;
 use starttls_protocols::session::Surplus;
@@ -16,6 +17,7 @@ impl Relay<'_> {
         let until = Instant::now() + self.config.tls.handshake_timeout;
         while !self.client.flush() {
             if !self.wait(Some(until))? {
+                self.client.lose(Loss::Stalled);
                 return Err(Error::Timeout("the client did not read the go-ahead".into()));
             }
         }
