@@ -401,7 +401,12 @@ fn a_certificate_is_served_whatever_is_in_it() {
     for (key, certificate) in [(odd.key(), &file), (site.key(), &of_small), (small, &of_small)] {
         let wrapper = || Wrapper::respawn(&site).env("KEYFILE", &key).env("CERTFILE", certificate);
         let check = wrapper().option("--check").command(&[], &["/bin/false"]).output().unwrap();
-        assert!(String::from_utf8(check.stdout).unwrap().contains("\nok: key /"), "{certificate:?}");
+        let told = String::from_utf8(check.stdout).unwrap();
+        if cfg!(feature = "graviola") && key.ends_with("small.pem") {
+            assert!(told.contains(": line 1: an EC key with a compressed point "), "{told}");
+            continue;
+        }
+        assert!(told.contains("\nok: key /"), "{certificate:?}: {told}");
         let server = tcpserver(&wrapper(), &[&path_of("python3"), "-ISc", GREETER, "smtp"]);
         for version in ["-tls1_2", "-tls1_3"] {
             let mut command = program("openssl");

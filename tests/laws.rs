@@ -219,18 +219,24 @@ fn law_9_the_key_never_exists_in_the_process_that_reads_the_network() {
     }
     let ed25519 = Site::with_key_of_openssl(&["genpkey", "-algorithm", "ed25519"]);
     the_key_is_with_the_keeper_alone(&ed25519, &ed25519.key());
+    // Of RSA a part of the first prime.
+    let rsa = Site::with_key(&rcgen::PKCS_RSA_SHA256);
+    part_of_the_key_is_with_the_keeper_alone(&rsa, &rsa.key(), &rsa.key.secret_der()[600..632]);
 }
 
 fn the_key_is_with_the_keeper_alone(site: &Site, key: &Path) {
+    part_of_the_key_is_with_the_keeper_alone(site, key, &site.secret());
+}
+
+fn part_of_the_key_is_with_the_keeper_alone(site: &Site, key: &Path, secret: &[u8]) {
     let mut session = Wrapper::respawn(site).env("KEYFILE", key).start();
     let _plaintext_server = session.opening();
     session.client.says("STARTTLS\r\n");
     // Both processes wait for the ClientHello, and the key has been read.
     session.client.hears(GO_AHEAD);
     let keeper = session.wrapper.pid();
-    let secret = site.secret();
     let limbs: Vec<u8> = secret.iter().rev().copied().collect();
-    let holds = |pid| proc::memory_holds(pid, &secret) || proc::memory_holds(pid, &limbs);
+    let holds = |pid| proc::memory_holds(pid, secret) || proc::memory_holds(pid, &limbs);
     assert!(holds(keeper), "the keeper has the key");
     assert!(!holds(proc::session_of(keeper)), "the session has not");
     tls::Client::new(site).shake(&mut session.client).expect("the key is the right one");

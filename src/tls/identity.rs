@@ -6,7 +6,7 @@ use rustls::SignatureScheme;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::SigningKey;
 
-use super::provider::LEFT_ON_THE_STACK;
+use super::provider::{LEFT_BY_RSA, LEFT_ON_THE_STACK};
 use super::x509::{self, PublicKey};
 use crate::memory::with_stack_wiped;
 use crate::window::Peer;
@@ -47,7 +47,11 @@ impl Identity {
     /// # Errors
     /// What is wrong with them.
     pub fn new(chain: &[CertificateDer<'static>], keys: &[PrivateKeyDer<'static>]) -> Result<Self, Misfit> {
-        let keys = with_stack_wiped::<LEFT_ON_THE_STACK, _>(|| load(keys))?;
+        let keys = if keys.iter().any(|key| key.secret_der().len() > ELLIPTIC) {
+            with_stack_wiped::<LEFT_BY_RSA, _>(|| load(keys))?
+        } else {
+            with_stack_wiped::<LEFT_ON_THE_STACK, _>(|| load(keys))?
+        };
         let mut pairs: Vec<Pair> = Vec::new();
         for (place, certificate) in chain.iter().enumerate() {
             let is_new = |key: &&Key| !pairs.iter().any(|pair| Arc::ptr_eq(&pair.key, &key.key));
@@ -194,6 +198,9 @@ pub const MAX_CHAIN: usize = 60 * 1024;
 
 /// Its length before it and that of its extensions behind it, of which there are none.
 const AROUND_A_CERTIFICATE: usize = 3 + 2;
+
+/// No elliptic key is longer in DER, with its public key and its curve's name; no RSA key is shorter.
+const ELLIPTIC: usize = 512;
 
 const NAMED_CURVE: u8 = 3;
 const SECP256R1: u16 = 0x0017;

@@ -6,7 +6,7 @@ use x509_cert::der::asn1::{AnyRef, ObjectIdentifier, UintRef};
 use x509_cert::der::{Decode, Reader, Result, SliceReader, Tag, TagNumber, Tagged};
 
 use super::{RSA_ENCRYPTION, RSA_LENGTHS, length_of};
-use crate::tls::provider::TAKES_P_521;
+use crate::tls::provider::{TAKES_COMPRESSED_POINTS, TAKES_P_521};
 
 /// In a few words: `an RSA key of 1024 bits`. `None` if it is of a kind that can be used, or cannot be told: it is damaged.
 pub(in crate::tls) fn unsupported_kind(key: &PrivateKeyDer<'_>) -> Option<String> {
@@ -53,7 +53,7 @@ fn of_pkcs8(key: &[u8]) -> Result<Option<String>> {
         _ if oid == EC => {
             let mut parameters = SliceReader::new(algorithm.value())?;
             let _oid: AnyRef<'_> = parameters.decode()?;
-            of_curve(parameters.decode().ok())
+            Ok(of_curve(parameters.decode().ok())?.or_else(|| of_point(secret.value())))
         }
         _ if oid == ED25519 => Ok(None),
         Some((_, name)) => Ok(Some((*name).into())),
@@ -77,7 +77,24 @@ fn of_sec1(key: &[u8]) -> Result<Option<String>> {
     let _secret: AnyRef<'_> = fields.decode()?;
     let next: Option<AnyRef<'_>> = fields.decode().ok();
     let parameters = next.filter(|next| matches!(next.tag(), Tag::ContextSpecific { number: TagNumber::N0, .. }));
-    of_curve(parameters.and_then(|parameters| AnyRef::from_der(parameters.value()).ok()))
+    Ok(of_curve(parameters.and_then(|parameters| AnyRef::from_der(parameters.value()).ok()))?.or_else(|| of_point(key)))
+}
+
+/// RFC 5915 section 3: the public key may stand behind the private one, and have one coordinate (SEC 1 section 2.3.3).
+fn of_point(key: &[u8]) -> Option<String> {
+    let point = || {
+        let mut fields = inside(key)?;
+        loop {
+            let field: AnyRef<'_> = fields.decode()?;
+            if matches!(field.tag(), Tag::ContextSpecific { number: TagNumber::N1, .. }) {
+                return AnyRef::from_der(field.value());
+            }
+        }
+    };
+    let is_compressed = point().is_ok_and(|bits| matches!(bits.value(), [0, 2 | 3, ..]));
+    (is_compressed && !TAKES_COMPRESSED_POINTS).then(|| {
+        "an EC key with a compressed point (a build with aws-lc takes it, or openssl ec -conv_form uncompressed)".into()
+    })
 }
 
 fn of_curve(parameters: Option<AnyRef<'_>>) -> Result<Option<String>> {
