@@ -24,7 +24,7 @@ pub struct Client {
     pub input: OwnedFd,
     /// Where bytes for the client are written.
     pub output: OwnedFd,
-    /// Which of them were blocking before they were [prepared](Self::prepare).
+    /// Which of them were blocking before they were [made non-blocking](Self::set_nonblocking).
     pub was_blocking: [bool; 2],
 }
 
@@ -78,11 +78,11 @@ impl Client {
         let _ = sockopt::set_socket_keepalive(&self.output, true);
     }
 
-    /// Makes the descriptors fit for the session: non-blocking. Of their flags no other is touched, nor will be.
+    /// Makes the descriptors non-blocking, for the session. No other of their flags is touched.
     ///
     /// # Errors
     /// [`Error::System`].
-    pub fn prepare(&mut self) -> Result<(), Error> {
+    pub fn set_nonblocking(&mut self) -> Result<(), Error> {
         for (fd, was_blocking) in [&self.input, &self.output].into_iter().zip(&mut self.was_blocking) {
             *was_blocking |= is_blocking(fd)?;
             ioctl_fionbio(fd, true).map_err(Error::system("make the client's descriptors non-blocking"))?;
@@ -90,7 +90,7 @@ impl Client {
         Ok(())
     }
 
-    /// Makes those blocking again that were so before they were prepared, and lets go.
+    /// Makes those blocking again that were so before, and closes both.
     pub fn release(self) {
         restore_blocking([&self.input, &self.output], self.was_blocking);
     }

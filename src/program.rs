@@ -54,7 +54,7 @@ pub fn serve(config: &Config, log: &mut Log) -> Result<u8, Error> {
     let offer = offer(config, log)?;
     if !config.inside.leaves_client_to_prog() {
         client.set_nodelay_and_keepalive();
-        client.prepare()?;
+        client.set_nonblocking()?;
     }
     sandbox::hide()?;
     let mut kept = vec![client.input.as_raw_fd(), client.output.as_raw_fd()];

@@ -55,7 +55,7 @@ fn run(mut config: Config, log: &mut Log) -> Result<u8, Error> {
     if prog.is_none() {
         log.client = config.remote.clone().or_else(|| ends.map(|ends| ends.client.to_string()));
     }
-    client.prepare()?;
+    client.set_nonblocking()?;
     sandbox::hide()?;
     let mut kept = client.numbers().to_vec();
     kept.extend(prog.iter().flat_map(Client::numbers));

@@ -11,7 +11,7 @@ impl Keeper<'_> {
         self.allowance.preparation.take()?;
         if let Some(client) = self.client.as_mut().filter(|_| self.config.inside.leaves_client_to_prog()) {
             client.set_nodelay_and_keepalive();
-            client.prepare()?;
+            client.set_nonblocking()?;
         }
         tls::check_processor()?;
         self.config.names.check()?;
