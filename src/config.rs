@@ -21,7 +21,7 @@ mod variables;
 
 pub use limits::{HALF_CLOSED, LAST_WORDS, Limits, WRITE_STALL};
 pub use numbers::DescriptorNumbers;
-pub use variables::{DESCRIPTOR_VARIABLES, is_own_variable, is_tls_fact, is_tls_variable};
+pub use variables::{DESCRIPTOR_VARIABLES, is_own_variable};
 
 /// Everything an administrator decides.
 #[derive(Clone, Debug)]

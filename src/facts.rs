@@ -3,6 +3,7 @@
 //!
 //! Names and values; how they came, and who hears them, is not known here.
 
+use std::ffi::OsStr;
 use std::fmt::{self, Display};
 
 use crate::message::Quoted;
@@ -162,6 +163,42 @@ fn named<const N: usize>(facts: [(&str, &Option<String>); N]) -> Vec<String> {
 pub fn fits(variable: &str) -> bool {
     variable.len() <= MAX_FACT
 }
+
+/// Whether a variable tells of a TLS session. Only this program may tell prog of one, so what it inherited is
+/// removed always.
+pub fn is_tls_fact(name: &OsStr) -> bool {
+    TLS_FACTS.iter().any(|fact| *fact == name)
+}
+
+/// Whether a variable has the name of one that tells of TLS, be it this program's or another's. Those of OpenSSL that
+/// say what is trusted tell nothing.
+pub fn is_tls_variable(name: &OsStr) -> bool {
+    name.as_encoded_bytes().starts_with(b"SSL_")
+        && !["SSL_CERT_FILE", "SSL_CERT_DIR"].iter().any(|other| *other == name)
+}
+
+/// Written into the environment of the prog inside TLS.
+const TLS_FACTS: &[&str] = &[
+    "SSL_PROTOCOL",
+    "SSL_CIPHER",
+    "SSL_VERSION_INTERFACE",
+    "SSL_TLS_SNI_SERVERNAME",
+    "SSL_CLIENT_VERIFY",
+    "SSL_CLIENT_S_DN",
+    "SSL_CLIENT_I_DN",
+    "SSL_PEER_CERT_HASH",
+    "SSL_PEER_CERT_SUBJECT",
+    "SSL_GROUP",
+    "SSL_ALPN",
+    "SSL_SERVER_VERIFY",
+    "SSL_SERVER_S_DN",
+    "SSL_SERVER_I_DN",
+    "SSL_SERVER_SAN",
+    "SSL_SERVER_CERT_HASH",
+    "SSL_SERVER_SPKI_PIN",
+    "SSL_SERVER_V_START",
+    "SSL_SERVER_V_END",
+];
 
 #[cfg(test)]
 mod tests {

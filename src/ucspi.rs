@@ -6,7 +6,7 @@
 
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
-use crate::config::{DESCRIPTOR_VARIABLES, DescriptorNumbers, is_tls_variable};
+use crate::config::{DESCRIPTOR_VARIABLES, DescriptorNumbers};
 use crate::message::Error;
 use crate::{facts, raw};
 
@@ -91,7 +91,7 @@ impl TlsVariables {
 pub fn may_be_told(variable: &str) -> bool {
     let (name, value) = variable.split_once('=').unwrap_or((variable, ""));
     let plain = value.chars().all(|c| c.is_ascii_graphic() || c == ' ');
-    is_tls_variable(name.as_ref()) && plain && facts::fits(variable)
+    facts::is_tls_variable(name.as_ref()) && plain && facts::fits(variable)
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! The names of variables: which are this program's own, which tell of TLS, and so which are prog's business.
+//! The names of variables that are this program's own, and so no business of prog's.
 
 use std::ffi::OsStr;
 
@@ -13,41 +13,5 @@ pub fn is_own_variable(name: &OsStr) -> bool {
         || [&b"KEYFILE:"[..], b"CERTFILE:"].iter().any(|prefix| name.starts_with(prefix))
 }
 
-/// Whether a variable tells of a TLS session. Only this program may tell prog of one, so what it inherited is
-/// removed always.
-pub fn is_tls_fact(name: &OsStr) -> bool {
-    TLS_FACTS.iter().any(|fact| *fact == name)
-}
-
-/// Whether a variable has the name of one that tells of TLS, be it this program's or another's. Those of OpenSSL that
-/// say what is trusted tell nothing.
-pub fn is_tls_variable(name: &OsStr) -> bool {
-    name.as_encoded_bytes().starts_with(b"SSL_")
-        && !["SSL_CERT_FILE", "SSL_CERT_DIR"].iter().any(|other| *other == name)
-}
-
 /// Read from the environment; names and paths are no business of prog's.
 const OWN_VARIABLES: &[&str] = &["KEYFILE", "CERTFILE", "CAFILE", "CADIR", "TLS_UID", "TLS_GID"];
-
-/// Written into the environment of the prog inside TLS.
-const TLS_FACTS: &[&str] = &[
-    "SSL_PROTOCOL",
-    "SSL_CIPHER",
-    "SSL_VERSION_INTERFACE",
-    "SSL_TLS_SNI_SERVERNAME",
-    "SSL_CLIENT_VERIFY",
-    "SSL_CLIENT_S_DN",
-    "SSL_CLIENT_I_DN",
-    "SSL_PEER_CERT_HASH",
-    "SSL_PEER_CERT_SUBJECT",
-    "SSL_GROUP",
-    "SSL_ALPN",
-    "SSL_SERVER_VERIFY",
-    "SSL_SERVER_S_DN",
-    "SSL_SERVER_I_DN",
-    "SSL_SERVER_SAN",
-    "SSL_SERVER_CERT_HASH",
-    "SSL_SERVER_SPKI_PIN",
-    "SSL_SERVER_V_START",
-    "SSL_SERVER_V_END",
-];
