@@ -12,15 +12,14 @@ use support::backend::{Backend, ClosedPort, header};
 use support::certificates::Site;
 use support::peer::Peer;
 use support::tls;
-use support::wrapper::{GO_AHEAD, NOT_AVAILABLE, Session, Wrapper};
+use support::wrapper::{GO_AHEAD, NOT_AVAILABLE, Prog, Session, Wrapper};
 
 const GOODBYE: &str = "421 4.3.0 Service not available, closing transmission channel\r\n";
 
 /// Asks as often as the limit says; `fails` is what the TLS server does each time. The session goes on after each, and
 /// ends at the next.
 #[track_caller]
-fn asks_too_often<T>(mut session: Session, mut fails: impl FnMut() -> T) {
-    let mut server = session.opening();
+fn asks_too_often<T>(mut session: Session, mut server: Prog, mut fails: impl FnMut() -> T) {
     for tries in 1..=MAX_STARTTLS_TRIES {
         session.client.says("STARTTLS\r\n");
         let _backend = fails();
@@ -46,16 +45,18 @@ fn asks_too_often<T>(mut session: Session, mut fails: impl FnMut() -> T) {
 #[test]
 fn whoever_asks_too_often_hears_the_goodbye_of_a_dead_backend() {
     let (site, port) = (Site::new(), ClosedPort::new());
-    asks_too_often(Wrapper::backend(&site, port.number()).options(&["-v", "2"]).start(), || ());
+    let mut session = Wrapper::backend(&site, port.number()).options(&["-v", "2"]).start();
+    let server = session.opening();
+    asks_too_often(session, server, || ());
 }
 
 #[test]
 fn whoever_asks_too_often_hears_the_goodbye_where_the_key_is_gone() {
     let site = Site::new();
-    let session = Wrapper::respawn(&site).options(&["-v", "2"]).start();
-    asks_too_often(session, || {
-        let _ = fs::remove_file(site.key());
-    });
+    let mut session = Wrapper::respawn(&site).options(&["-v", "2"]).start();
+    let server = session.opening();
+    fs::remove_file(site.key()).unwrap();
+    asks_too_often(session, server, || ());
 }
 
 #[test]
@@ -81,7 +82,9 @@ fn whoever_asks_too_often_hears_the_goodbye_without_a_key() {
 fn whoever_asks_too_often_hears_the_goodbye_of_an_opportunistic_backend() {
     let (site, backend) = (Site::new(), Backend::new());
     let wrapper = Wrapper::backend(&site, backend.port()).options(&["--backend-tls", "opportunistic", "-v", "2"]);
-    asks_too_often(wrapper.start(), || {
+    let mut session = wrapper.start();
+    let server = session.opening();
+    asks_too_often(session, server, || {
         let mut plain = Peer::tcp(backend.accept());
         plain.says("220 inner.example\r\n");
         plain.hears("EHLO localhost\r\n");

@@ -130,7 +130,7 @@ impl Peer {
         let mut heard = Vec::new();
         let mut buffer = vec![0; expected.len()];
         while heard.len() < expected.len() {
-            let count = match self.transport.read(&mut buffer[heard.len()..]) {
+            let count = match self.read(&mut buffer[heard.len()..]) {
                 Ok(count) => count,
                 Err(why) => panic!("{why}, after {}; expected {}", shown(&heard), shown(expected)),
             };
@@ -189,7 +189,7 @@ impl Peer {
     /// Hears lines until one begins with this. False if the end comes before.
     pub(crate) fn comes_to(&mut self, start: &str) -> bool {
         let (mut line, mut byte) = (Vec::new(), [0]);
-        while self.transport.read(&mut byte).is_ok_and(|count| count > 0) {
+        while self.read(&mut byte).is_ok_and(|count| count > 0) {
             line.push(byte[0]);
             if byte == *b"\n" && std::mem::take(&mut line).starts_with(start.as_bytes()) {
                 return true;
@@ -202,7 +202,7 @@ impl Peer {
     pub(crate) fn line(&mut self) -> io::Result<Option<String>> {
         let (mut line, mut byte) = (Vec::new(), [0]);
         while !line.ends_with(b"\n") {
-            if self.transport.read(&mut byte)? == 0 {
+            if self.read(&mut byte)? == 0 {
                 return Ok(None);
             }
             line.push(byte[0]);
@@ -216,7 +216,7 @@ impl Peer {
         let mut line = Vec::new();
         let mut byte = [0];
         while !line.ends_with(b"\n") {
-            match self.transport.read(&mut byte) {
+            match self.read(&mut byte) {
                 Ok(1) => line.push(byte[0]),
                 end => panic!("{end:?}, after {}; expected a line", shown(&line)),
             }
@@ -226,8 +226,14 @@ impl Peer {
 }
 
 impl Read for Peer {
+    /// A test that is traced or stopped is interrupted; that is nobody's end.
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.transport.read(buffer)
+        loop {
+            match self.transport.read(buffer) {
+                Err(why) if why.kind() == io::ErrorKind::Interrupted => {}
+                read => return read,
+            }
+        }
     }
 }
 
