@@ -88,9 +88,9 @@ mod aws_lc {
 
 #[cfg(all(feature = "graviola", not(feature = "aws-lc")))]
 mod graviola {
-    use rustls::crypto::SupportedKxGroup;
-    pub(super) use rustls_graviola::default_provider;
+    use rustls::crypto::{CryptoProvider, SupportedKxGroup};
     use rustls_graviola::kx::X25519MLKEM768;
+    use rustls_graviola::suites;
     pub(super) use rustls_graviola::suites::TLS13_AES_128_GCM_SHA256;
 
     /// As `--version` names it. rustls does not tell its version; Cargo.lock does.
@@ -98,6 +98,24 @@ mod graviola {
     pub(super) static HYBRID: [&&dyn SupportedKxGroup; 1] = [&X25519MLKEM768];
     pub(in crate::tls) const TAKES_COMPRESSED_POINTS: bool = false;
     pub(in crate::tls) const TAKES_P_521: bool = false;
+    /// Its suites in the order of aws-lc's, so that a peer and either build agree upon the same one.
+    pub(super) fn default_provider() -> CryptoProvider {
+        CryptoProvider {
+            cipher_suites: vec![
+                suites::TLS13_AES_256_GCM_SHA384,
+                TLS13_AES_128_GCM_SHA256,
+                suites::TLS13_CHACHA20_POLY1305_SHA256,
+                suites::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
+                suites::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,
+                suites::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256,
+                suites::TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
+                suites::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
+                suites::TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
+            ],
+            ..rustls_graviola::default_provider()
+        }
+    }
+
     /// It wipes what a key lies in, and not where it lay while it was moved there. Loading an elliptic key uses 28 KiB of
     /// the stack, an RSA key 69, signing 28 at most; 46, 123 and 41 where code is not optimized.
     pub(in crate::tls) const LEFT_ON_THE_STACK: usize = if cfg!(debug_assertions) { 64 * 1024 } else { 36 * 1024 };
