@@ -29,7 +29,7 @@ pub(crate) type Way = way::Way<Cut>;
 pub(crate) enum Cut {
     /// As they are said.
     Whole,
-    /// One by one. The next is not written before the wrapper has gone to sleep over the last.
+    /// One by one, up to [`MOST_SINGLE`]. The next is not written before the wrapper has gone to sleep over the last.
     Bytes,
 }
 
@@ -346,13 +346,21 @@ fn say(peer: &mut Peer, bytes: &[u8], cut: Cut, reader: Option<u32>) {
     if cut == Cut::Whole {
         return peer.says(bytes);
     }
-    for byte in bytes {
+    let (single, rest) = bytes.split_at(bytes.len().min(MOST_SINGLE));
+    for byte in single {
         peer.says([*byte]);
         if let Some(reader) = reader {
             proc::until(|| proc::is_asleep(reader));
         }
     }
+    if !rest.is_empty() {
+        peer.says(rest);
+    }
 }
+
+/// So many bytes are written one by one. A machine under load takes its time for each, and the wrapper has limits for a
+/// ClientHello, which is ten times as long.
+const MOST_SINGLE: usize = 160;
 
 /// What is carried only where bytes go by.
 const STILL_OPEN: &str = "nobody asked for this\r\n";
