@@ -13,6 +13,7 @@ use rcgen::{
 };
 use starttls_wrapper::tls::{MAX_AUTHORITY_NAMES, MAX_CHAIN};
 use support::certificates::{Dir, Site};
+use support::clients::s_client_by_starttls;
 use support::program::{path_of, program};
 use support::servers::{GREETER, tcpserver};
 use support::tls::{Client, TLS12, TLS13};
@@ -47,9 +48,7 @@ fn authority_names_that_do_not_fit_are_left_out() {
         let wrapper = Wrapper::respawn(&site).option("-Y").env("CAFILE", anchors(&dir, total));
         let server = tcpserver(&wrapper, &[&path_of("python3"), "-ISc", GREETER, "smtp"]);
         for version in ["-tls1_2", "-tls1_3"] {
-            let mut command = program("openssl");
-            command.args(["s_client", "-starttls", "smtp", version, "-connect", &format!("127.0.0.1:{}", server.port)]);
-            let output = command.stdin(Stdio::null()).output().unwrap();
+            let output = s_client_by_starttls(server.port, &[version]).stdin(Stdio::null()).output().unwrap();
             let text = String::from_utf8_lossy(&output.stdout).into_owned();
             assert!(text.contains("Cipher is ") && !text.contains("Cipher is (NONE)"), "{total} {version}: {text}");
             assert_eq!(text.contains("Acceptable client certificate CA names"), listed, "{total} {version}");

@@ -14,6 +14,7 @@ use rcgen::PKCS_RSA_SHA256;
 use starttls_wrapper::keys::MAX_FILE;
 use support::backend::Backend;
 use support::certificates::{Dir, Site, keep};
+use support::clients::s_client_by_starttls;
 use support::der::version_1;
 use support::program::{path_of, program};
 use support::servers::{GREETER, tcpserver};
@@ -409,9 +410,7 @@ fn a_certificate_is_served_whatever_is_in_it() {
         assert!(told.contains("\nok: key /"), "{certificate:?}: {told}");
         let server = tcpserver(&wrapper(), &[&path_of("python3"), "-ISc", GREETER, "smtp"]);
         for version in ["-tls1_2", "-tls1_3"] {
-            let mut command = program("openssl");
-            command.args(["s_client", "-starttls", "smtp", version, "-connect", &format!("127.0.0.1:{}", server.port)]);
-            let output = command.stdin(Stdio::null()).output().unwrap();
+            let output = s_client_by_starttls(server.port, &[version]).stdin(Stdio::null()).output().unwrap();
             let text = String::from_utf8_lossy(&output.stdout).into_owned();
             assert!(text.contains("Cipher is ") && !text.contains("Cipher is (NONE)"), "{certificate:?}: {text}");
         }

@@ -9,8 +9,8 @@ use std::process::{Child, Command, Stdio};
 
 use support::backend::Backend;
 use support::certificates::{Flaw, Site};
+use support::clients::s_client_by_starttls;
 use support::program::path_of;
-use support::program::program;
 use support::servers::{GREETER, Listening, tcpserver};
 use support::tls::{self, Client, TLS12, TLS13};
 use support::wrapper::{GO_AHEAD, Wrapper};
@@ -23,9 +23,8 @@ fn server() -> (Site, Listening) {
 }
 
 fn s_client(server: &Listening, arguments: &[&str]) -> Command {
-    let mut command = program("openssl");
-    command.args(["s_client", "-starttls", "smtp", "-connect", &format!("127.0.0.1:{}", server.port)]);
-    command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut command = s_client_by_starttls(server.port, arguments);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
     command
 }
 

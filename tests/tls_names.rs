@@ -12,8 +12,8 @@ use std::thread;
 
 use rcgen::{CertificateParams, KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_RSA_SHA256, SignatureAlgorithm};
 use support::certificates::{Dir, Site};
+use support::clients::s_client_by_starttls;
 use support::peer::Peer;
-use support::program::program;
 use support::servers::{Listening, mailfront, tcpserver};
 use support::tls::Client;
 use support::wrapper::Wrapper;
@@ -69,9 +69,7 @@ fn certificate_in(text: &str) -> Option<String> {
 
 /// What openssl says of the server's certificate, or of the alert it got.
 fn s_client(server: &Listening, arguments: &[&str]) -> String {
-    let mut command = program("openssl");
-    command.args(["s_client", "-starttls", "smtp", "-connect", &format!("127.0.0.1:{}", server.port)]);
-    let output = command.args(arguments).stdin(Stdio::null()).output().unwrap();
+    let output = s_client_by_starttls(server.port, arguments).stdin(Stdio::null()).output().unwrap();
     String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned()
 }
 

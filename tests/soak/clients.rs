@@ -88,9 +88,7 @@ fn refused(peer: &mut Peer, protocol: Protocol) {
         Protocol::Pop3 => ("USER reader\r\n", "-ERR "),
         Protocol::Imap => ("b LOGIN reader secret\r\n", "b NO [PRIVACYREQUIRED]"),
     };
-    peer.says(word);
-    let line = peer.hears_line();
-    assert!(line.starts_with(answer), "{line}");
+    is_answered(peer, word, answer);
 }
 
 fn starttls(peer: &mut Peer, protocol: Protocol) {
@@ -99,9 +97,13 @@ fn starttls(peer: &mut Peer, protocol: Protocol) {
         Protocol::Pop3 => ("STLS\r\n", "+OK"),
         Protocol::Imap => ("c STARTTLS\r\n", "c OK"),
     };
+    is_answered(peer, word, go_ahead);
+}
+
+fn is_answered(peer: &mut Peer, word: &str, answer: &str) {
     peer.says(word);
     let line = peer.hears_line();
-    assert!(line.starts_with(go_ahead), "{line}");
+    assert!(line.starts_with(answer), "{line}");
 }
 
 /// A command that is answered by one good line, or in IMAP by lines up to one.

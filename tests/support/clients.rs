@@ -73,6 +73,13 @@ pub(crate) fn openssl(way: &Way<'_>) {
     assert!(child.wait().unwrap().success(), "openssl s_client succeeds");
 }
 
+/// `openssl s_client` with STARTTLS of SMTP and these arguments, to be started.
+pub(crate) fn s_client_by_starttls(port: u16, arguments: &[&str]) -> Command {
+    let mut command = program("openssl");
+    command.args(["s_client", "-starttls", "smtp", "-connect", &format!("127.0.0.1:{port}")]).args(arguments);
+    command
+}
+
 /// `openssl s_client -starttls`, and the server inside TLS. Of the plaintext dialogue it shows nothing.
 pub(crate) fn s_client(port: u16, site: &Site, protocol: &str) -> (Child, Peer) {
     s_client_with(port, site, &["-starttls", protocol])
