@@ -10,7 +10,7 @@ mod pure;
 use std::collections::BTreeSet;
 
 use play::way::{Failure, MODES};
-use play::{Dialogue, Event, Mode, corpus};
+use play::{Dialogue, Event, Mode, Party, Step, corpus};
 use pure::{Cut, Report, Way};
 use starttls_protocols::dialogue::{MAX_BYTES, MAX_COMMANDS};
 use starttls_protocols::line::MAX_LINE;
@@ -88,6 +88,24 @@ fn every_protocol_tries_the_same_laws() {
             let name = if protocol.name == "pop3" { law.replace("starttls", "stls") } else { law.into() };
             let found = dialogues.iter().any(|dialogue| dialogue.protocol == protocol.name && dialogue.name == name);
             assert!(found, "{}/{name}.txt", protocol.name);
+        }
+    }
+}
+
+/// Law 3, for what the server has begun to say when the client asks for TLS. In no file: a client that does not wait has
+/// asked before that.
+#[test]
+fn half_a_line_of_the_plaintext_server_is_not_heard_inside_tls() {
+    let of_lines = PROTOCOLS.iter().filter(|protocol| !protocol.is_client_first());
+    for protocol in of_lines.map(|protocol| protocol.name) {
+        let granted =
+            |dialogue: &Dialogue| dialogue.protocol == protocol && dialogue.name.ends_with("_is_offered_and_granted");
+        let mut dialogue = corpus().into_iter().find(granted).expect("there is one");
+        let tls = dialogue.steps.iter().position(|step| matches!(step.event, Event::Tls(_))).expect("TLS begins");
+        let half = Event::Says(Party::Server, b"* 250-half".to_vec());
+        dialogue.steps.insert(tls - 1, Step { line: 0, event: half, client_hears: vec![], server_hears: vec![] });
+        for (mode, cut) in MODES.iter().flat_map(|mode| [Cut::Whole, Cut::Bytes].map(|cut| (*mode, cut))) {
+            pure::play(&dialogue, Way { mode, cut, failure: Failure::Unreachable }, PROTOCOLS);
         }
     }
 }
