@@ -5,7 +5,7 @@
 mod support;
 
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::Shutdown;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
@@ -252,6 +252,45 @@ fn what_was_said_before_leaving_arrives() {
         let ended = call.end(running, String::new);
         assert_eq!(ended.status, 0, "{}", ended.log);
     }
+}
+
+/// Of two pipes one may be closed long before the other: `tlsify host port <log >/dev/null`, or prog that wants no answer.
+#[test]
+fn who_wants_no_answer_may_go_on_speaking() {
+    let (site, server) = (Site::new(), Backend::new());
+    let call = Call::trusting(&site, server.port());
+    let ((theirs, ours), (hears, mut says)) = over_pipes();
+    let running = call.start(theirs, ours);
+    let (mut peer, _) = Server::new(&site).accept(Peer::tcp(server.accept())).unwrap();
+    drop(hears);
+    for number in 0..100 {
+        let line = format!("line {number}\r\n");
+        says.write_all(line.as_bytes()).unwrap();
+        peer.hears(line);
+    }
+    drop(says);
+    peer.hears_end();
+    let ended = call.end(running, String::new);
+    assert_eq!(ended.status, 0, "{}", ended.log);
+}
+
+/// As a pipe's writer ends once it has a word for a reader who has left. What the server heard is not the whole, and it can
+/// know that.
+#[test]
+fn who_has_left_is_missed_with_the_next_word() {
+    let (site, server) = (Site::new(), Backend::new());
+    let call = Call::trusting(&site, server.port());
+    let ((theirs, ours), (hears, mut says)) = over_pipes();
+    let running = call.start(theirs, ours);
+    let (mut peer, _) = Server::new(&site).accept(Peer::tcp(server.accept())).unwrap();
+    drop(hears);
+    says.write_all(b"first line\r\n").unwrap();
+    peer.hears("first line\r\n");
+    peer.says("answer\r\n");
+    let end = peer.read_to_end(&mut Vec::new());
+    assert!(end.is_err_and(|why| why.kind() == ErrorKind::UnexpectedEof), "no close_notify");
+    drop(says);
+    assert_eq!(call.end(running, String::new).status, 0);
 }
 
 /// What a program has for a plaintext side, and the other end: to read from and to write to.

@@ -57,7 +57,11 @@ impl<'a> PassThrough<'a> {
             let now = Instant::now();
             let (to_server, to_client) = self.carry()?;
             let moved = to_server | to_client;
-            if self.client.is_lost() && !to_server && !self.has_unheard_words() {
+            if self.client.is_lost() && !to_server && !self.has_unheard_words() && !self.speaks_on(limits) {
+                // Of a connection the end is known; of a pipe nobody knows what would still have come.
+                if !self.client.is_socket() {
+                    self.cut();
+                }
                 break;
             }
             // A server that is gone hears nothing: what the client still sends is drained at the close.
@@ -111,6 +115,11 @@ impl<'a> PassThrough<'a> {
     /// A client that is gone hears nothing more; but what it said before still goes to the server.
     fn has_unheard_words(&self) -> bool {
         self.server.has_unsent() || (!self.to_server.done && self.client.has_unread())
+    }
+
+    /// A client that wants no answer may have more to say, until there is one; but nobody types where nothing is shown.
+    fn speaks_on(&self, limits: Limits) -> bool {
+        !self.to_server.done && !limits.half_closed.is_zero() && self.client.may_speak_on()
     }
 
     fn server_is_gone(&self) -> bool {

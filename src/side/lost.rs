@@ -51,6 +51,13 @@ impl Side {
         self.lost.is_some()
     }
 
+    /// Of two pipes that to the peer was closed, as by one who wants no answer: the other may bring more. A connection is lost
+    /// as a whole.
+    pub fn may_speak_on(&self) -> bool {
+        let missed = self.lost.as_ref().is_some_and(|lost| lost.unsent);
+        !missed && self.ended.is_none() && !self.is_socket()
+    }
+
     /// Why the peer is gone, and whether it missed something; nothing if it, or we, had said the last word and all was
     /// sent.
     pub fn loss(&self) -> Option<(&Loss, bool)> {
