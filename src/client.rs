@@ -35,10 +35,8 @@ impl Client {
     /// # Errors
     /// [`Error::System`].
     pub fn take() -> Result<Self, Error> {
-        let duplicate = Error::system("duplicate descriptor 0");
-        let input = fcntl_dupfd_cloexec(stdin(), FIRST_FREE).map_err(duplicate)?;
-        let duplicate = Error::system("duplicate descriptor 1");
-        let output = fcntl_dupfd_cloexec(stdout(), FIRST_FREE).map_err(duplicate)?;
+        let input = duplicate(stdin(), FIRST_FREE).map_err(Error::system("duplicate descriptor 0"))?;
+        let output = duplicate(stdout(), FIRST_FREE).map_err(Error::system("duplicate descriptor 1"))?;
         replace_stdin_and_stdout()?;
         Ok(Self::over(input, output))
     }
@@ -52,7 +50,7 @@ impl Client {
         let pipe = || {
             let (input, output) = pipe_with(PipeFlags::CLOEXEC)?;
             // One of the pipe's own must not be where prog's shall be.
-            Ok((fcntl_dupfd_cloexec(input, UCSPI_WRITE + 1)?, fcntl_dupfd_cloexec(output, UCSPI_WRITE + 1)?))
+            Ok((duplicate(input, UCSPI_WRITE + 1)?, duplicate(output, UCSPI_WRITE + 1)?))
         };
         let ((prog_reads, write), (read, prog_writes)) =
             pipe().and_then(|first| Ok((first, pipe()?))).map_err(Error::system::<Errno>("make a pipe"))?;
@@ -137,6 +135,12 @@ pub fn keep_stderr_from_client(kind: FileType) {
 
 fn null() -> Result<OwnedFd, Error> {
     open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()).map_err(Error::system("open /dev/null"))
+}
+
+/// The same descriptor at a number that is not below this one. That a limit leaves no such number is "invalid argument" to
+/// the kernel (fcntl(2)); it is what an administrator knows as too many open files.
+fn duplicate(fd: impl AsFd, lowest: RawFd) -> Result<OwnedFd, Errno> {
+    fcntl_dupfd_cloexec(fd, lowest).map_err(|why| if why == Errno::INVAL { Errno::MFILE } else { why })
 }
 
 fn is_blocking(fd: impl AsFd) -> Result<bool, Error> {
