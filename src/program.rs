@@ -14,7 +14,7 @@ use crate::keeper::Keeper;
 use crate::message::{self, Error, Log};
 use crate::raw;
 use crate::relay::{Relay, Report};
-use crate::sandbox;
+use crate::sandbox::{self, SandboxMode};
 use crate::side::Side;
 use crate::tls;
 use crate::ucspi;
@@ -110,7 +110,10 @@ fn listen(
     };
     let was_blocking = client.was_blocking;
     let side = Side::new(client.input, client.output);
-    let relay = Relay::new(config, log, window, side, Session::new(rules), report)?.with_ucspi(ucspi, was_blocking);
+    let mut relay = Relay::new(config, log, window, side, Session::new(rules), report)?.with_ucspi(ucspi, was_blocking);
+    if config.sandbox.mode == SandboxMode::Try {
+        relay.ask_for_server()?;
+    }
     config.sandbox.confine_session(relay.log())?;
     relay.run()
 }

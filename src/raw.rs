@@ -229,7 +229,7 @@ struct Start<'a> {
 
 /// A child's.
 #[repr(C, align(16))]
-struct Stack(MaybeUninit<[u8; 16 * 1024]>);
+struct Stack(MaybeUninit<[u8; 8 * 1024]>);
 
 /// The child's whole life, if it becomes no other program.
 extern "C" fn child_main(start: *mut c_void) -> c_int {

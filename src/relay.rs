@@ -54,6 +54,8 @@ pub struct Relay<'a> {
     backend: Option<Side>,
     /// The client will say no more to the server.
     client_left: bool,
+    /// The keeper starts the server, and its answer is on its way.
+    server_asked_for: bool,
     limit: Option<(Limit, Instant)>,
     stalls: Stalls,
     /// The UCSPI-TLS server's descriptors, while TLS may yet be asked for.
@@ -100,6 +102,7 @@ impl<'a> Relay<'a> {
             server: None,
             backend: None,
             client_left: false,
+            server_asked_for: false,
             limit: None,
             stalls: Stalls::new(config.limits, Instant::now()),
             ucspi: None,
@@ -119,6 +122,22 @@ impl<'a> Relay<'a> {
         self
     }
 
+    /// Asks for the server that the session begins with, if it begins with one: it starts while this process is confined.
+    /// [`run`](Self::run) takes the answer, and hears it before anything else.
+    ///
+    /// # Errors
+    /// The keeper is gone.
+    pub fn ask_for_server(&mut self) -> Result<(), Error> {
+        let config = self.config;
+        let knows_client = !config.accept_proxy;
+        let serves = !config.inside.leaves_client_to_prog() && !matches!(config.inside, Inside::Called(_));
+        if serves && knows_client && !config.implicit {
+            self.window.tell(&Ask::Spawn(None))?;
+            self.server_asked_for = true;
+        }
+        Ok(())
+    }
+
     /// The log of this session.
     pub fn log(&self) -> &Log {
         self.log
@@ -129,8 +148,11 @@ impl<'a> Relay<'a> {
     /// # Errors
     /// Whatever ended the session before its time.
     pub fn run(mut self) -> Result<u8, Error> {
-        // The sandbox has the session killed with the keeper; one that was gone before that is found out here.
-        self.window.listen()?;
+        // The sandbox has the session killed with the keeper; one that was gone before that is found out here, or by the
+        // answer that does not come.
+        if !self.server_asked_for {
+            self.window.listen()?;
+        }
         if let Inside::Called(backend) = &self.config.inside {
             return self.call(backend);
         }
@@ -169,7 +191,10 @@ impl<'a> Relay<'a> {
     /// Starts prog, or connects to the plaintext server; inside TLS with the variables that tell of it. Where there is none
     /// the keeper says why when it ends.
     fn start_server(&mut self, variables: Option<Vec<String>>) -> Result<(), Error> {
-        match self.ask_for_side(&Ask::Spawn(variables))? {
+        if !std::mem::take(&mut self.server_asked_for) {
+            self.window.tell(&Ask::Spawn(variables))?;
+        }
+        match self.take_side()? {
             Some(mut server) => {
                 self.send_proxy_header(&mut server);
                 self.set_server(server)?;
@@ -228,7 +253,13 @@ impl<'a> Relay<'a> {
 
     /// Asks the keeper for a server: two pipes to prog, or one connection.
     fn ask_for_side(&mut self, ask: &Ask) -> Result<Option<Side>, Error> {
-        let Some(answer) = self.window.ask(ask)? else { return Ok(None) };
+        self.window.tell(ask)?;
+        self.take_side()
+    }
+
+    /// Takes what was asked for.
+    fn take_side(&self) -> Result<Option<Side>, Error> {
+        let Some(answer) = self.window.answer()? else { return Ok(None) };
         let mut fds = answer.fds.into_iter();
         let input = fds.next().ok_or_else(|| Error::Impossible("the keeper granted no descriptor".into()))?;
         let side = match fds.next() {

@@ -95,6 +95,14 @@ impl Window {
     /// The keeper is gone, or broke the rules.
     pub fn ask(&self, ask: &Ask) -> Result<Option<Answer>, Error> {
         self.tell(ask)?;
+        self.answer()
+    }
+
+    /// Waits for the answer to what was [told](Self::tell). `None` means no: the keeper has told the administrator why.
+    ///
+    /// # Errors
+    /// The keeper is gone, or broke the rules.
+    pub fn answer(&self) -> Result<Option<Answer>, Error> {
         loop {
             let mut packet = self.receive()?.ok_or_else(keeper_gone)?;
             match *packet.bytes {
@@ -111,7 +119,8 @@ impl Window {
         }
     }
 
-    /// Tells without waiting for an answer; for [`Ask::Retire`] and [`Ask::Release`].
+    /// Tells without waiting for an answer: [`Ask::Retire`] and [`Ask::Release`] have none, any other's is taken
+    /// [later](Self::answer).
     ///
     /// # Errors
     /// The keeper is gone.
