@@ -111,6 +111,7 @@ fn listen(
     let was_blocking = client.was_blocking;
     let side = Side::new(client.input, client.output);
     let mut relay = Relay::new(config, log, window, side, Session::new(rules), report)?.with_ucspi(ucspi, was_blocking);
+    // Where there may be no session without a sandbox, there is no prog without one either.
     if config.sandbox.mode == SandboxMode::Try {
         relay.ask_for_server()?;
     }

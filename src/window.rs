@@ -89,7 +89,7 @@ impl Window {
         Self { socket, retired: AtomicBool::new(false), ended: AtomicBool::new(false) }
     }
 
-    /// Asks and waits. `None` means no: the keeper has told the administrator why.
+    /// Asks, and waits for the [answer](Self::answer).
     ///
     /// # Errors
     /// The keeper is gone, or broke the rules.

@@ -143,9 +143,10 @@ fn with_sandbox_require_there_is_no_session_without_landlock_or_seccomp() {
     let site = Site::new();
     for (wall, name) in [("landlock", "Landlock"), ("seccomp", "seccomp")] {
         let wrapper = Wrapper::respawn(&site).options(&["--sandbox", "require"]);
-        let session = wrapper.behind(&[&WALLS, "without", wall]).start();
+        let session = wrapper.behind(&[&WALLS, "without", wall]).start_prog(&["sh", "-c", "echo prog began >&2"]);
         let end = session.end();
         assert_eq!(end.status, 111, "{}", end.log);
+        assert!(!end.log.contains("prog began"), "{}", end.log);
         assert!(end.log.contains(&format!("fatal: unable to confine the session with {name}: ")), "{}", end.log);
     }
     let mut session = Wrapper::respawn(&site).options(&["--sandbox", "require"]).start();
