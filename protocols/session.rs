@@ -10,7 +10,7 @@ use alloc::vec::Vec;
 
 use crate::dialogue::{Dialogue, StateCommand};
 use crate::line::{self, MAX_LINE};
-use crate::note::Speaker;
+use crate::note::{FreshServerFailure, Speaker};
 use crate::unit::{Unit, UnitBuffer};
 use crate::{Offer, Protocol, Sentence, Snooper};
 
@@ -201,7 +201,8 @@ impl Session {
     /// The server will say no more.
     pub fn server_closed(&mut self) {
         match (self.inside, self.phase) {
-            (true, Phase::Greeting | Phase::Replay) => self.server_failed(),
+            (true, Phase::Greeting) => self.fresh_server_failed(FreshServerFailure::EndedBeforeGreeting),
+            (true, Phase::Replay) => self.fresh_server_failed(FreshServerFailure::EndedInReplay),
             (_, Phase::Over) => {}
             _ => {
                 let last_words = self.owed_to_client();
@@ -227,7 +228,7 @@ impl Session {
                 self.say(Sentence::Goodbye);
                 self.close(Outcome::Deadline);
             }
-            Limit::Fresh => self.server_failed(),
+            Limit::Fresh => self.fresh_server_failed(FreshServerFailure::TookTooLong),
         }
     }
 

@@ -12,7 +12,7 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::retry_on_intr;
 use rustix::stdio::stderr;
-use starttls_protocols::note::{Note, Speaker, Unwatched};
+use starttls_protocols::note::{FreshServerFailure, Note, Speaker, Unwatched};
 
 /// The most bytes of a foreign string that a message shows, in bytes before escaping.
 pub const MAX_QUOTED: usize = 100;
@@ -92,7 +92,8 @@ impl Display for NoteText<'_> {
         match self.0 {
             Note::ServerOffers => f.write_str("the server offers STARTTLS itself, its offer is taken over"),
             Note::UnknownGreeting(line) => write!(f, "unable to tell the protocol by its greeting: {}", Quoted(line)),
-            Note::BackendRefuses => f.write_str("the TLS server's greeting is a refusal"),
+            Note::BackendRefuses(line) => write!(f, "the TLS server's greeting is a refusal: {}", Quoted(line)),
+            Note::FreshServerFailed(why) => write!(f, "the server inside TLS failed: {}", FreshServerReason(why)),
             Note::ReplayRefused(line) => write!(f, "the TLS server refused the replayed prefix: {}", Quoted(line)),
             Note::Transcript(speaker, line) => {
                 let who = match speaker {
@@ -104,6 +105,20 @@ impl Display for NoteText<'_> {
             }
             Note::Unwatched(why) => write!(f, "unwatched from here: {}", reason(*why)),
         }
+    }
+}
+
+struct FreshServerReason<'a>(&'a FreshServerFailure);
+
+impl Display for FreshServerReason<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.0 {
+            FreshServerFailure::Refuses(line) => return write!(f, "its greeting is a refusal: {}", Quoted(line)),
+            FreshServerFailure::EndedBeforeGreeting => "it ended before it had greeted",
+            FreshServerFailure::EndedInReplay => "it ended before it had answered the replayed prefix",
+            FreshServerFailure::TookTooLong => "it took too long",
+            FreshServerFailure::LineTooLong => "it sent a line that is too long",
+        })
     }
 }
 

@@ -118,7 +118,7 @@ fn a_greeting_that_refuses() {
     drop(server);
     session.client.hears_end();
     let end = session.end();
-    assert!(end.log.contains("warning: the TLS server's greeting is a refusal"), "{}", end.log);
+    assert!(end.log.contains("warning: the TLS server's greeting is a refusal: 421 too busy\n"), "{}", end.log);
 }
 
 /// This test takes as long as the limit it is about.

@@ -110,3 +110,35 @@ fn a_server_that_takes_the_prefix_otherwise_is_given_up() {
     let end = session.end();
     assert!(end.log.contains("the TLS server refused the replayed prefix: 550 not you"), "{}", end.log);
 }
+
+/// The client hears that the service is not available, and exit status 111 says no more: what the server said or did is for
+/// the administrator.
+#[test]
+fn why_a_fresh_server_failed_is_told() {
+    let site = Site::new();
+    for (inside, said, why) in [
+        ("printf '554-no\\r\\n554 not you\\r\\n'; exit 1", "", "its greeting is a refusal: 554 not you"),
+        ("exit 1", "", "it ended before it had greeted"),
+        (
+            "printf '220 mx\\r\\n'; read line; exit 1",
+            "MAIL FROM:<>\r\n",
+            "it ended before it had answered the replayed prefix",
+        ),
+        ("head -c 9000 /dev/zero", "", "it sent a line that is too long"),
+    ] {
+        let prog = format!(
+            "test -z \"$SSL_PROTOCOL\" || {{ {inside}; }}; printf '220 mx\\r\\n'; read line; printf '250 mx\\r\\n'; cat"
+        );
+        let mut session = Wrapper::respawn(&site).start_prog(&["/bin/sh", "-c", &prog]);
+        session.client.hears("220 mx\r\n");
+        session.client.says("EHLO laptop\r\n");
+        session.client.hears("250-mx\r\n250 STARTTLS\r\n");
+        session.starttls(&tls::Client::new(&site));
+        session.client.says(said);
+        session.client.hears_code("421 4.3.0");
+        session.client.hears_end();
+        let end = session.end();
+        assert_eq!(end.status, 111);
+        assert!(end.log.contains(&format!("warning: the server inside TLS failed: {why}\n")), "{why}: {}", end.log);
+    }
+}

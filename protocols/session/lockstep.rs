@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use super::order::{Order, Outcome};
 use super::{MAX_REFUSALS, Phase, Session};
 use crate::line;
-use crate::note::{Note, Speaker, Unwatched};
+use crate::note::{FreshServerFailure, Note, Speaker, Unwatched};
 use crate::unit::Unit;
 use crate::{Effect, Greeting, Offer, Policy, Reply, Sentence, Verdict};
 
@@ -19,7 +19,7 @@ impl Session {
         let mut out = Vec::new();
         let greeting = self.snooper.as_mut().map(|(_, snooper)| snooper.greeting(&line, &mut out));
         if self.inside && !self.rules.implicit {
-            self.hear_fresh_greeting(greeting, out);
+            self.hear_fresh_greeting(greeting, line, out);
             return true;
         }
         match greeting {
@@ -199,7 +199,7 @@ impl Session {
             }
             Unit::Partial(_) => {}
             Unit::TooLong if self.inside && self.phase != Phase::Command && self.phase != Phase::Reply => {
-                self.server_failed();
+                self.fresh_server_failed(FreshServerFailure::LineTooLong);
             }
             Unit::TooLong | Unit::Tls => {
                 self.give_up_snooping(Unwatched::LineTooLong(Speaker::Server), Vec::new(), Vec::new());

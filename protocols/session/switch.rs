@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use super::order::{Order, Outcome, Replayed, Surplus};
 use super::{MAX_STARTTLS_TRIES, Phase, Session};
 use crate::dialogue::MAX_BYTES;
-use crate::note::Note;
+use crate::note::{FreshServerFailure, Note};
 use crate::unit::{Unit, UnitBuffer};
 use crate::{Effect, Greeting, Offer, Policy, Protocol, Reply, Sentence, Snooper, Verdict};
 
@@ -98,6 +98,12 @@ impl Session {
         self.close(Outcome::ServerFailed);
     }
 
+    /// The server inside TLS is there and cannot serve: the client hears the same, and the administrator why.
+    pub(super) fn fresh_server_failed(&mut self, why: FreshServerFailure) {
+        self.orders.push_back(Order::Note(Note::FreshServerFailed(why)));
+        self.server_failed();
+    }
+
     /// The wrapper must end. The client hears the goodbye, unless a reply or a command is half said.
     pub fn interrupted(&mut self) {
         if self.awaits_command() {
@@ -106,21 +112,21 @@ impl Session {
     }
 
     pub(super) fn hear_backend(&mut self) {
-        let Some(backend) = &mut self.backend else { return };
-        while self.phase == Phase::Preparing {
+        let Some(backend) = self.backend.as_mut().filter(|_| self.phase == Phase::Preparing) else { return };
+        let refusal = loop {
             let line = match backend.unit() {
                 Unit::Whole(length) => backend.waiting.take(length),
                 Unit::Partial(_) => return,
-                Unit::TooLong | Unit::Tls => break,
+                Unit::TooLong | Unit::Tls => break backend.waiting.bytes().to_vec(),
             };
             match backend.snooper.greeting(&line, &mut backend.greeting) {
-                Greeting::More if backend.greeting.len() > MAX_BYTES => break,
+                Greeting::More if backend.greeting.len() > MAX_BYTES => break line,
                 Greeting::More => {}
                 Greeting::Open => return self.go_ahead(),
-                Greeting::Refuses | Greeting::TlsImpossible => break,
+                Greeting::Refuses | Greeting::TlsImpossible => break line,
             }
-        }
-        self.orders.push_back(Order::Note(Note::BackendRefuses));
+        };
+        self.orders.push_back(Order::Note(Note::BackendRefuses(refusal)));
         self.orders.push_back(Order::DropBackend);
         self.backend_failed();
     }
@@ -195,12 +201,12 @@ impl Session {
         self.advance();
     }
 
-    pub(super) fn hear_fresh_greeting(&mut self, greeting: Option<Greeting>, out: Vec<u8>) {
+    pub(super) fn hear_fresh_greeting(&mut self, greeting: Option<Greeting>, line: Vec<u8>, out: Vec<u8>) {
         let again = self.snooper.as_ref().is_some_and(|(_, snooper)| snooper.greets_again());
         match greeting {
             Some(Greeting::More) => {}
             Some(Greeting::Open) => self.phase = Phase::Command,
-            _ => return self.server_failed(),
+            _ => return self.fresh_server_failed(FreshServerFailure::Refuses(line)),
         }
         if again {
             self.send_to_client(out);
