@@ -176,6 +176,22 @@ fn a_key_is_read_however_it_stands() {
     }
 }
 
+/// Programs that write keys take one label for another, and OpenSSL does not mind.
+#[test]
+fn a_key_is_what_its_block_holds_whatever_the_label_says() {
+    for (site, form) in [(Site::new(), &["ec"][..]), (Site::with_key(&PKCS_RSA_SHA256), &["rsa", "-traditional"])] {
+        for key in [site.key(), site.key_by_openssl(form)] {
+            let text = fs::read_to_string(key).unwrap();
+            for label in ["PRIVATE KEY", "RSA PRIVATE KEY", "EC PRIVATE KEY"] {
+                println!("{label}");
+                let bare = text.replace("RSA PRIVATE", "PRIVATE").replace("EC PRIVATE", "PRIVATE");
+                fs::write(site.key(), bare.replace("PRIVATE KEY", label)).unwrap();
+                serves(&site, &site.key(), &site.cert());
+            }
+        }
+    }
+}
+
 #[test]
 fn anchors_are_read_however_they_stand() {
     let (site, good, other) = (Site::new(), Site::new(), Site::chained());
@@ -264,6 +280,12 @@ fn an_encrypted_key_is_called_so() {
         let file = openssl(&site, "encrypted", arguments);
         let line = format!("unable to use key {}: it is encrypted: write it without a passphrase", file.display());
         is_not_available(&|| Wrapper::respawn(&site).env("KEYFILE", &file), &line);
+        // Under a plain label, too.
+        let text = fs::read(&file).unwrap();
+        if let Ok(text) = String::from_utf8(text) {
+            fs::write(&file, text.replace("ENCRYPTED PRIVATE", "PRIVATE")).unwrap();
+            is_not_available(&|| Wrapper::respawn(&site).env("KEYFILE", &file), &line);
+        }
     }
 }
 

@@ -68,12 +68,22 @@ fn private_key(block: &Block<'_>, path: &Path) -> Result<Option<PrivateKeyDer<'s
         label if is_certificate(label) || OTHERS.contains(&label) => return Ok(None),
         _ => return Err(unknown(block, path, KEY)),
     };
-    Ok(match item.map_err(|why| in_line(path, KEY, &why))? {
-        Item::Pkcs8Key(key) => Some(key.into()),
-        Item::Sec1Key(key) => Some(key.into()),
-        Item::Pkcs1Key(key) => Some(key.into()),
-        _ => None,
-    })
+    let labelled: PrivateKeyDer<'static> = match item.map_err(|why| in_line(path, KEY, &why))? {
+        Item::Pkcs8Key(key) => key.into(),
+        Item::Sec1Key(key) => key.into(),
+        Item::Pkcs1Key(key) => key.into(),
+        _ => return Ok(None),
+    };
+    if matches!(tls::container(labelled.secret_der()), Some(Container::Encrypted)) {
+        return Err(encrypted(path));
+    }
+    Ok(Some(as_it_is(labelled)))
+}
+
+/// The key by what it is and not by what its label says: programs that write keys mistake one for another, and OpenSSL
+/// does not mind.
+fn as_it_is(labelled: PrivateKeyDer<'static>) -> PrivateKeyDer<'static> {
+    PrivateKeyDer::try_from(labelled.secret_der()).map(|key| key.clone_key()).unwrap_or(labelled)
 }
 
 /// The certificate in this block, unless it holds something else.
