@@ -108,6 +108,19 @@ fn what_is_no_file_is_refused_at_once() {
     }
 }
 
+/// The administrator has the system's, but something in the environment leads elsewhere.
+#[test]
+fn a_variable_that_leads_to_no_anchors_is_named() {
+    let (site, backend) = (Site::new(), Backend::new());
+    let missing = site.dir.file("missing");
+    let by_system = || Wrapper::bare(&["localhost", &backend.port().to_string()]).site(&site);
+    for (directories, and) in [("", ""), ("/nonexistent", " and SSL_CERT_DIR is /nonexistent")] {
+        let by_variables = || by_system().env("SSL_CERT_FILE", &missing).env("SSL_CERT_DIR", directories);
+        let found = format!("SSL_CERT_FILE is {}{and}, where there are none", missing.display());
+        is_not_available(&by_variables, &format!("unable to find trust anchors: {found}"));
+    }
+}
+
 #[test]
 fn a_file_may_be_as_long_as_the_limit_and_no_longer() {
     let site = Site::new();

@@ -20,15 +20,29 @@ pub fn anchors(file: Option<&Path>) -> Result<Vec<CertificateDer<'static>>, Erro
         return anchors_in(file).and_then(|found| bounded(found, file));
     }
     // The system's may be named here, as a pipe even, which nothing there would notice.
-    if let Some(file) = std::env::var_os("SSL_CERT_FILE").filter(|file| Path::new(file).exists()) {
+    if let Some(file) = std::env::var_os(CERT_FILE).filter(|file| Path::new(file).exists()) {
         file::check(Path::new(&file), ANCHORS)?;
     }
     let found = rustls_native_certs::load_native_certs().certs;
     if found.is_empty() {
-        let what = "unable to find the system's trust anchors: install them, or name others in a file";
-        return Err(Error::TlsConfig(what.into()));
+        return Err(Error::TlsConfig(none_of_the_system()));
     }
     Ok(found)
+}
+
+/// Why there is none of the system's: somebody may have said that they are elsewhere.
+fn none_of_the_system() -> String {
+    let file = std::env::var_os(CERT_FILE);
+    let directories = std::env::var_os(CERT_DIR).filter(|list| !list.is_empty());
+    let said = [(CERT_FILE, file), (CERT_DIR, directories)].into_iter();
+    let elsewhere: Vec<_> = said.filter_map(|(name, path)| Some(format!("{name} is {}", path?.display()))).collect();
+    if elsewhere.is_empty() {
+        return "unable to find the system's trust anchors: install them, or name others in a file".into();
+    }
+    format!(
+        "unable to find trust anchors: {}, where there are none: correct that, or unset it",
+        elsewhere.join(" and ")
+    )
 }
 
 /// Who may vouch for a client.
@@ -95,6 +109,10 @@ fn anchors_in(path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
         Some(place) => Err(unable("use", ANCHORS, path, found.line(place) + "it cannot be one")),
     }
 }
+
+/// Where OpenSSL and whoever follows it look for the system's, if they are set: a file, and directories.
+const CERT_FILE: &str = "SSL_CERT_FILE";
+const CERT_DIR: &str = "SSL_CERT_DIR";
 
 /// What they are called in messages.
 const ANCHORS: &str = "trust anchors";

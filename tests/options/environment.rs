@@ -59,6 +59,22 @@ pub(crate) const ROWS: &[Row] = &[
         ..ROW
     },
     Row {
+        option: "SSL_CERT_FILE, SSL_CERT_DIR",
+        given: "SSL_CERT_FILE={dir}/ca.pem SSL_CERT_DIR=/nonexistent localhost {backend}",
+        client: SERVED,
+        server: "EHLO a, end / TLSv1.3, EHLO b, QUIT",
+        end: "0",
+        ..ROW
+    },
+    Row {
+        option: "SSL_CERT_DIR",
+        given: "SSL_CERT_FILE=/nonexistent SSL_CERT_DIR={dir}/hashed localhost {backend}",
+        client: SERVED,
+        server: "EHLO a, end / TLSv1.3, EHLO b, QUIT",
+        end: "0",
+        ..ROW
+    },
+    Row {
         option: "TLS_UID, TLS_GID",
         given: "TLS_UID=4711 TLS_GID=4712 --respawn",
         client: SERVED,
