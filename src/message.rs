@@ -34,6 +34,8 @@ pub enum Error {
     Timeout(String),
     /// The other process of the wrapper broke the window's rules, or is gone.
     Impossible(String),
+    /// A signal has ended the keeper, and so the session, whose status nobody sees.
+    ToldToEnd,
     /// A system call failed: what was being done, and why it failed.
     System(String, io::Error),
     /// prog cannot be run.
@@ -49,7 +51,7 @@ impl Error {
             Self::TlsSession(_) => 98,
             Self::Timeout(_) => 99,
             Self::Usage(_) | Self::Environment(_) => 100,
-            Self::Impossible(_) => 101,
+            Self::Impossible(_) | Self::ToldToEnd => 101,
             Self::System(..) => 111,
             Self::Prog(_, reason) if reason.kind() == io::ErrorKind::NotFound => 127,
             Self::Prog(..) => 126,
@@ -76,6 +78,7 @@ impl Display for Error {
             | Self::TlsSession(what)
             | Self::Timeout(what)
             | Self::Impossible(what) => f.write_str(what),
+            Self::ToldToEnd => f.write_str("told to end by a signal"),
             Self::System(attempt, reason) => write!(f, "unable to {attempt}: {}", SystemReason(reason)),
             Self::Prog(prog, reason) => write!(f, "unable to run {prog}: {}", SystemReason(reason)),
         }

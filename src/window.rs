@@ -47,6 +47,8 @@ pub struct Window {
     /// The plaintext prog was dropped; its end is not the session's.
     retired: AtomicBool,
     ended: AtomicBool,
+    /// The keeper was told to end, and so is the session.
+    told_to_end: AtomicBool,
 }
 
 /// Which process this is after [`split`].
@@ -86,7 +88,8 @@ pub(crate) fn gaps(kept: &[RawFd]) -> Vec<(u32, u32)> {
 
 impl Window {
     fn over(socket: OwnedFd) -> Self {
-        Self { socket, retired: AtomicBool::new(false), ended: AtomicBool::new(false) }
+        let no = || AtomicBool::new(false);
+        Self { socket, retired: no(), ended: no(), told_to_end: no() }
     }
 
     /// Asks, and waits for the [answer](Self::answer).
@@ -104,9 +107,9 @@ impl Window {
     /// The keeper is gone, or broke the rules.
     pub fn answer(&self) -> Result<Option<Answer>, Error> {
         loop {
-            let mut packet = self.receive()?.ok_or_else(keeper_gone)?;
+            let mut packet = self.receive()?.ok_or_else(|| self.why_keeper_is_gone())?;
             match *packet.bytes {
-                [] => return Err(keeper_gone()),
+                [] => return Err(self.why_keeper_is_gone()),
                 [ENDED, which] => self.hears_of_an_end(which),
                 _ if packet.lacks_descriptors => {
                     return Err(Error::System("take a descriptor from the window".into(), Errno::MFILE.into()));
@@ -129,7 +132,10 @@ impl Window {
             self.retired.store(true, Ordering::Relaxed);
             self.ended.store(false, Ordering::Relaxed);
         }
-        send(&self.socket, &ask.encode(), SendFlags::NOSIGNAL).map_err(|_| keeper_gone())?;
+        send(&self.socket, &ask.encode(), SendFlags::NOSIGNAL).map_err(|_| {
+            // What it said last may wait here.
+            self.listen().err().unwrap_or_else(|| self.why_keeper_is_gone())
+        })?;
         Ok(())
     }
 
@@ -141,7 +147,7 @@ impl Window {
         let mut word = [0; 2];
         loop {
             match recv(&self.socket, &mut word, RecvFlags::DONTWAIT) {
-                Ok((_, 0)) | Err(Errno::CONNRESET) => return Err(keeper_gone()),
+                Ok((_, 0)) | Err(Errno::CONNRESET) => return Err(self.why_keeper_is_gone()),
                 Ok(_) if word[0] == ENDED => self.hears_of_an_end(word[1]),
                 Ok(_) | Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) => return Ok(()),
@@ -156,9 +162,19 @@ impl Window {
     }
 
     fn hears_of_an_end(&self, which: u8) {
-        if which == FRESH || !self.retired.load(Ordering::Relaxed) {
+        if which == SESSION {
+            self.told_to_end.store(true, Ordering::Relaxed);
+        } else if which == FRESH || !self.retired.load(Ordering::Relaxed) {
             self.ended.store(true, Ordering::Relaxed);
         }
+    }
+
+    /// Why there is no keeper any more.
+    fn why_keeper_is_gone(&self) -> Error {
+        if self.told_to_end.load(Ordering::Relaxed) {
+            return Error::ToldToEnd;
+        }
+        Error::Impossible("the keeper is gone".into())
     }
 
     /// The next ask; `None` when the session is gone.
@@ -195,8 +211,9 @@ impl Window {
         answered(sendmsg(&self.socket, &packet, &mut control, AT_ONCE))
     }
 
-    /// Says that nothing more will come or be heard, though others may hold copies.
-    pub fn close(&self) {
+    /// Tells the session to end: nothing more will come or be heard, though others may hold copies.
+    pub fn tell_to_end(&self) {
+        let _ = send(&self.socket, &[ENDED, SESSION], AT_ONCE);
         let _ = rustix::net::shutdown(&self.socket, rustix::net::Shutdown::Both);
     }
 
@@ -258,10 +275,6 @@ fn answered(sent: Result<usize, Errno>) -> Result<(), Error> {
     }
 }
 
-fn keeper_gone() -> Error {
-    Error::Impossible("the keeper is gone".into())
-}
-
 /// The first byte of an answer.
 const GRANTED: u8 = b'+';
 const REFUSED: u8 = b'-';
@@ -270,6 +283,7 @@ const REFUSED: u8 = b'-';
 const ENDED: u8 = b'e';
 const PLAINTEXT: u8 = b'p';
 const FRESH: u8 = b'P';
+const SESSION: u8 = b's';
 
 /// One answer always fits. A session that does not read what it asked for shall not keep the keeper waiting.
 const AT_ONCE: SendFlags = SendFlags::NOSIGNAL.union(SendFlags::DONTWAIT);
@@ -316,6 +330,21 @@ mod tests {
             after.into_iter().for_each(|fresh| keeper.tell_end(fresh));
             session.listen().unwrap();
             assert_eq!(session.prog_has_ended(), ended, "{before:?}, {after:?}");
+        }
+    }
+
+    #[test]
+    fn a_session_that_is_told_to_end_does_not_miss_its_keeper() {
+        let attempts: [fn(&Window) -> Option<Error>; 3] = [
+            |session| session.listen().err(),
+            |session| session.ask(&Ask::Prepare).err(),
+            |session| session.tell(&Ask::Release).err(),
+        ];
+        for attempt in attempts {
+            let (keeper, session) = pair();
+            keeper.tell_to_end();
+            drop(keeper);
+            assert!(matches!(attempt(&session), Some(Error::ToldToEnd)));
         }
     }
 

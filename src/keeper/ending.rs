@@ -80,7 +80,7 @@ impl Keeper<'_> {
     fn is_told_to_end(&mut self) -> bool {
         if let Some(signal) = self.signals.take_end_request() {
             self.asked_to_end_by = Some(signal);
-            self.window.close();
+            self.window.tell_to_end();
             self.end_prog(signal);
         }
         self.asked_to_end_by.is_some()
