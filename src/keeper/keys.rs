@@ -14,8 +14,10 @@ impl Keeper<'_> {
             client.set_nonblocking()?;
         }
         tls::check_processor()?;
-        self.config.names.check()?;
-        self.identity = self.config.names.default_files().map(|files| files.load(self.log)).transpose()?;
+        match self.config.names.default_files() {
+            Some(files) => self.identity = Some(files.load(self.log)?),
+            None => self.config.names.check()?,
+        }
         if let Some(authorities) = &self.config.authorities {
             self.client_anchors = Some(sealed(&authorities.load()?)?);
         }
