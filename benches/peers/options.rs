@@ -42,7 +42,7 @@ pub fn parse() -> Option<Options> {
         rounds: 5,
         concurrency: 1,
         size: 4096,
-        bulk: 400,
+        bulk: 100,
         idle: 50,
         slow: 1000,
         hold: vec![1, 50, 500, 1000],
