@@ -41,6 +41,9 @@ pub struct Keeper<'a> {
     kill_at: Option<Instant>,
     /// The chain and key that the client is shown (KEYFILE, CERTFILE).
     identity: Option<Identity>,
+    /// What is to be said of the key that was read for all names, once a client asks for one: with `--implicit` it is read
+    /// for health checks too.
+    key_warning: Option<String>,
     /// The chain and key that the backend is shown (`--backend-cert`, `--backend-key`), if it asks for a certificate.
     backend_identity: Option<Identity>,
     /// The client's descriptors; nothing is read from them.
@@ -74,6 +77,7 @@ impl<'a> Keeper<'a> {
             asked_to_end_by: None,
             kill_at: None,
             identity: None,
+            key_warning: None,
             backend_identity: None,
             client: None,
             client_anchors: None,

@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use crate::message::{Error, Log};
+use crate::message::Error;
 use crate::tls::{CertificateDer, Identity, MAX_CHAIN, Misfit, PrivateKeyDer};
 
 mod authorities;
@@ -45,11 +45,11 @@ impl Files {
         Ok(certificates(&read(&self.chain, CERTIFICATE)?.bytes, &self.chain, CERTIFICATE)?.items)
     }
 
-    /// Reads both. A key that everybody may read is a warning.
+    /// Reads both. A key that everybody may read is a warning, for the caller to tell.
     ///
     /// # Errors
     /// [`Error::TlsConfig`] if a file cannot be read, holds nothing usable, or the key is another certificate's.
-    pub fn load(&self, log: &Log) -> Result<Identity, Error> {
+    pub fn load(&self, warn: impl FnOnce(String)) -> Result<Identity, Error> {
         let key = read(&self.key, KEY)?;
         // One file for both is read once, so that it can be replaced as one.
         let chain = if self.chain == self.key { None } else { Some(read(&self.chain, CERTIFICATE)?) };
@@ -57,7 +57,7 @@ impl Files {
         let keys = private_keys(&key.bytes, &self.key)?;
         if key.is_open_to_all {
             let path = self.key.display();
-            log.warning(format_args!("everybody on this machine may read key {path}: chmod o-r {path}"));
+            warn(format!("everybody on this machine may read key {path}: chmod o-r {path}"));
         }
         Identity::new(&chain.items, &keys.items).map_err(|misfit| self.explain(&misfit, &keys, &chain))
     }

@@ -371,6 +371,31 @@ fn a_key_for_everybody_is_a_warning() {
     }
 }
 
+/// Where TLS begins at once the key is read before the client's first word, and a health check says none.
+#[test]
+fn a_key_for_everybody_is_told_to_who_asks_for_tls_and_to_no_health_check() {
+    let site = Site::new();
+    let open = site.dir.file("open.pem");
+    fs::copy(site.key(), &open).unwrap();
+    keep(&open);
+    fs::set_permissions(&open, fs::Permissions::from_mode(0o644)).unwrap();
+    let wrapper = || Wrapper::bare(&[]).option("--implicit").site(&site).env("KEYFILE", &open);
+    let mut session = wrapper().start();
+    session.vanish();
+    let ended = session.end();
+    assert_eq!((ended.status, ended.log.as_str()), (0, ""));
+
+    let mut session = wrapper().start();
+    Client::new(&site).shake(&mut session.client).expect("the wrapper shakes hands");
+    session.fresh_server();
+    let log = session.end().log;
+    assert_eq!(log.matches("everybody on this machine may read key").count(), 1, "{log}");
+
+    let mut session = wrapper().env("CERTFILE", "/nonexistent").start();
+    session.vanish();
+    assert_eq!(session.end().status, 96, "what is missing is heard of");
+}
+
 /// A name is looked for when a client asks for it: what is wrong with it is nobody else's affair.
 #[test]
 fn names_that_nobody_asks_for_are_not_opened() {

@@ -15,7 +15,7 @@ impl Keeper<'_> {
         }
         tls::check_processor()?;
         match self.config.names.default_files() {
-            Some(files) => self.identity = Some(files.load(self.log)?),
+            Some(files) => self.identity = Some(files.load(|warning| self.key_warning = Some(warning))?),
             None => self.config.names.check()?,
         }
         if let Some(authorities) = &self.config.authorities {
@@ -30,9 +30,12 @@ impl Keeper<'_> {
         if !std::mem::take(&mut self.allowance.chain) {
             return Err(not_allowed());
         }
+        if let Some(warning) = self.key_warning.take() {
+            self.log.warning(warning);
+        }
         let default = self.identity.take();
         let own = name.and_then(|name| self.config.names.named().find(name));
-        self.identity = match own.map(|files| files?.load(self.log)) {
+        self.identity = match own.map(|files| files?.load(|warning| self.log.warning(warning))) {
             Some(Ok(own)) => Some(own),
             Some(Err(why)) => {
                 self.log.warning(why);
@@ -48,7 +51,8 @@ impl Keeper<'_> {
 
     pub(super) fn chain_for_backend(&mut self) -> Result<(), Error> {
         let files = self.backend()?.client_cert.as_ref().filter(|_| std::mem::take(&mut self.allowance.backend_chain));
-        let identity = self.backend_identity.insert(files.ok_or_else(not_allowed)?.load(self.log)?);
+        let identity = files.ok_or_else(not_allowed)?.load(|warning| self.log.warning(warning))?;
+        let identity = self.backend_identity.insert(identity);
         self.window.grant(&chain_packet(identity), &[])
     }
 
