@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::READ_SIZE;
-use super::direction::Direction;
+use super::direction::{Direction, carry_both};
 use super::reactor::{Reactor, SideId};
 use super::stall::{Progress, Stalls};
 use crate::config::Limits;
@@ -98,9 +98,8 @@ impl<'a> PassThrough<'a> {
     }
 
     fn carry(&mut self) -> Result<(bool, bool), Error> {
-        let to_server = self.to_server.carry(self.client, self.server, &mut self.buffer)?;
-        let to_client = self.to_client.carry(self.server, self.client, &mut self.buffer)?;
-        Ok((to_server, to_client))
+        let Self { to_server, to_client, client, server, buffer, .. } = self;
+        carry_both(to_server, to_client, client, server, buffer)
     }
 
     /// Ends both directions without close_notify: neither peer shall take what it has heard for the whole.
@@ -152,6 +151,8 @@ impl<'a> PassThrough<'a> {
         }
         let still = large.then(|| Instant::now() + BUFFER_IDLE);
         let until = [end, still, self.stalls.next_check()].into_iter().flatten().min();
+        self.to_server.wake();
+        self.to_client.wake();
         if self.reactor.wait([Some(self.client), Some(self.server), None], until)? {
             // What has come may find no room, and nothing moves from then on.
             self.stalls.activity(Instant::now());
