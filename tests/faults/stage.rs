@@ -5,6 +5,7 @@ use std::net::TcpStream;
 use std::path::Path;
 
 use crate::support::backend::Backend;
+use crate::support::caller::TLSIFY;
 use crate::support::certificates::Site;
 use crate::support::peer::Peer;
 use crate::support::program::path_of;
@@ -33,6 +34,16 @@ pub(crate) enum Phase {
     Itself,
     /// It has asked for TLS.
     InsideItself,
+    /// TLS is to begin at once (`--implicit`), and the client is silent.
+    FirstByte,
+    /// A prog serves in it.
+    InsideImplicit,
+    /// The server that tlsify calls is silent.
+    Calling,
+    /// It serves.
+    Called,
+    /// It serves a prog of tlsify's.
+    CalledForProg,
 }
 
 /// Everything a phase needs to stay alive.
@@ -63,27 +74,43 @@ impl Stage {
         let wrapper = match phase {
             Phase::Reaching | Phase::InsideBackend => Wrapper::backend(site, port),
             Phase::Itself | Phase::InsideItself => Wrapper::bare(&[]).option("--ucspi-tls").site(site),
+            Phase::FirstByte | Phase::InsideImplicit => Wrapper::bare(&[]).option("--implicit").site(site),
+            Phase::Calling | Phase::Called | Phase::CalledForProg => {
+                Wrapper::bare(&["localhost", &port.to_string()]).is(TLSIFY).option("--ca").option(site.ca())
+            }
             _ => Wrapper::respawn(site),
         };
         let wrapper = start.log.iter().fold(wrapper, |wrapper, log| wrapper.env("LOG", log));
-        let session =
-            wrapper.behind(start.before).start_prog(&prog(phase, start.stubborn).each_ref().map(|word| &**word));
+        let prog = prog(phase, start.stubborn);
+        let session = wrapper.behind(start.before).start_prog(&prog.iter().map(|word| &**word).collect::<Vec<_>>());
         let mut stage = Self { phase, session, backend: None, port, _listener: listener };
-        if phase == Phase::Greeting {
-            let ignores = |server| !start.stubborn || ignores_what_ends_it(server);
-            proc::until(|| stage.server().is_some_and(ignores) && stage.has_what_it_asked_for());
-            return stage;
+        if phase.begins_in_plaintext() {
+            stage.opens(start);
+            stage.go_on(site);
+        } else {
+            stage.begins_with_tls(site);
         }
-        let client = &mut stage.session.client;
+        if stage.is_released() {
+            proc::until(|| proc::status(stage.keeper(), "Seccomp") == "2");
+        }
+        stage
+    }
+
+    /// Up to the offer; where the server does not greet, up to its silence.
+    fn opens(&mut self, start: Start<'_>) {
+        if self.phase == Phase::Greeting {
+            let ignores = |server| !start.stubborn || ignores_what_ends_it(server);
+            proc::until(|| self.server().is_some_and(ignores) && self.has_what_it_asked_for());
+            return;
+        }
+        let client = &mut self.session.client;
         client.hears("220 mx ESMTP\r\n");
         client.says("EHLO laptop\r\n");
-        if matches!(phase, Phase::Itself | Phase::InsideItself) {
+        if matches!(self.phase, Phase::Itself | Phase::InsideItself) {
             client.hears("250 mx\r\n");
         } else {
             client.hears("250-mx\r\n250 STARTTLS\r\n");
         }
-        stage.go_on(site);
-        stage
     }
 
     fn go_on(&mut self, site: &Site) {
@@ -125,9 +152,38 @@ impl Stage {
                 peer.hears("EHLO laptop\r\n");
                 *backend = Some((line, Some(peer)));
             }
+            _ => unreachable!("it begins with TLS"),
         }
-        if self.is_released() {
-            proc::until(|| proc::status(self.keeper(), "Seccomp") == "2");
+    }
+
+    /// Where there is no plaintext before it.
+    fn begins_with_tls(&mut self, site: &Site) {
+        let Self { session, backend, _listener: listener, .. } = self;
+        match self.phase {
+            Phase::FirstByte => {
+                let keeper = session.wrapper.pid();
+                let is_confined = |reader: u32| proc::status(reader, "Seccomp") == "2";
+                // What a confined session waits for first is the keeper's answer. Once the keeper waits too, it has that.
+                let has_all =
+                    |reader: &u32| is_confined(*reader) && proc::is_asleep(*reader) && proc::is_asleep(keeper);
+                proc::until(|| proc::children(keeper).first().is_some_and(has_all));
+            }
+            Phase::InsideImplicit => {
+                tls::Client::new(site).shake(&mut session.client).expect("the wrapper shakes hands");
+                session.client.hears("220 mx ESMTP\r\n");
+                session.client.says("EHLO laptop\r\n");
+                session.client.hears("250 mx\r\n");
+            }
+            Phase::Calling => *backend = Some((listener.accept_and_hear_client_hello(), None)),
+            Phase::Called | Phase::CalledForProg => {
+                let stream = listener.accept();
+                let line = stream.try_clone().unwrap();
+                let mut peer = tls::accept(site, stream).expect("tlsify shakes hands");
+                peer.says("220 inner ESMTP\r\n");
+                session.client.hears("220 inner ESMTP\r\n");
+                *backend = Some((line, Some(peer)));
+            }
+            _ => unreachable!("it begins in plaintext"),
         }
     }
 
@@ -140,7 +196,8 @@ impl Stage {
 
     /// The keeper has given everything.
     fn is_released(&self) -> bool {
-        matches!(self.phase, Phase::Inside | Phase::InsideBackend | Phase::Passing | Phase::InsideItself)
+        use Phase::{Called, CalledForProg, Inside, InsideBackend, InsideImplicit, InsideItself, Passing};
+        matches!(self.phase, Inside | InsideBackend | Passing | InsideItself | InsideImplicit | Called | CalledForProg)
     }
 
     pub(crate) fn keeper(&self) -> u32 {
@@ -157,16 +214,28 @@ impl Stage {
     }
 }
 
-fn prog(phase: Phase, stubborn: bool) -> [String; 3] {
+impl Phase {
+    fn begins_in_plaintext(self) -> bool {
+        !matches!(self, Self::FirstByte | Self::InsideImplicit | Self::Calling | Self::Called | Self::CalledForProg)
+    }
+}
+
+/// None, where the client has the plaintext side itself.
+fn prog(phase: Phase, stubborn: bool) -> Vec<String> {
     if matches!(phase, Phase::Itself | Phase::InsideItself) {
         let text = "import signal\nfor number in (1, 2, 15): signal.signal(number, signal.SIG_IGN)\n";
         let stays = "import atexit\natexit.register(signal.pause)\n";
         let text = if stubborn { [text, stays].concat() } else { String::new() };
-        return [path_of("python3"), "-ISc".into(), text + include_str!("server.py")];
+        return vec![path_of("python3"), "-ISc".into(), text + include_str!("server.py")];
     }
-    let script = if phase == Phase::Greeting { SILENT } else { SERVER };
+    let script = match phase {
+        Phase::Calling | Phase::Called => return vec![],
+        Phase::CalledForProg => LISTENER,
+        Phase::Greeting => SILENT,
+        _ => SERVER,
+    };
     let script = if stubborn { format!("trap '' TERM HUP INT\n{script}\nexec sleep 1000") } else { script.into() };
-    ["/bin/sh".into(), "-c".into(), script]
+    vec!["/bin/sh".into(), "-c".into(), script]
 }
 
 /// Whoever started the tests may have ignored more: a shell does so for what it runs in the background.
@@ -175,6 +244,9 @@ fn ignores_what_ends_it(server: u32) -> bool {
     let ignored = u64::from_str_radix(&proc::status(server, "SigIgn"), 16);
     ignored.is_ok_and(|ignored| ignored & HUP_INT_TERM == HUP_INT_TERM)
 }
+
+/// A client whose server is descriptors 6 and 7.
+const LISTENER: &str = "cat <&6";
 
 /// A server that never greets, and one that never ends its answer to NOOP.
 const SILENT: &str = "while read -r line; do :; done";
