@@ -24,6 +24,7 @@ use support::certificates::Site;
 use support::peer::Peer;
 use support::proc;
 use support::program::Log;
+use support::tls;
 use support::wrapper::Wrapper;
 
 /// How long those are waited for that were told to end.
@@ -154,6 +155,25 @@ fn a_log_that_nobody_reads_holds_nobody() {
         assert!(began.elapsed() < LIMIT, "{phase:?} {fault:?}: {:?}", began.elapsed());
         String::new()
     });
+}
+
+/// The key is asked for within the handshake, and the keeper has other things to do by then.
+#[test]
+fn a_session_that_is_told_to_end_when_it_asks_for_the_key_blames_no_client() {
+    let site = Site::new();
+    for phase in [Phase::Handshake, Phase::FirstByte] {
+        let mut stage = Stage::reach(&site, phase, Start::default());
+        let (keeper, reader) = (stage.keeper(), stage.reader());
+        proc::stopped(keeper, || {
+            stage.session.client.says(tls::Client::new(&site).begin().client_hello());
+            proc::until(|| proc::is_asleep(reader));
+            kill_process(Pid::from_raw(keeper.cast_signed()).unwrap(), Signal::TERM).unwrap();
+        });
+        stage.session.unshare();
+        let _ = stage.session.client.read_to_end(&mut Vec::new());
+        let end = stage.session.end();
+        assert_eq!((end.status, &*end.log), (143, "starttls-wrapper: fatal: told to end by a signal\n"), "{phase:?}");
+    }
 }
 
 fn outcome(site: &Site, phase: Phase, fault: Fault) -> String {

@@ -65,7 +65,11 @@ impl Relay<'_> {
         loop {
             let side = if who == SideId::Client { Some(&mut self.client) } else { self.backend.as_mut() };
             let side = side.ok_or_else(TlsFailure::closed)?;
-            let over = side.handshake()?;
+            let over = side.handshake().or_else(|why| {
+                // Who asks for a key within it learns from TLS that there was none, and not that the keeper is gone.
+                self.window.listen()?;
+                Err(TlsFailure::from(why))
+            })?;
             // A client's Finished gets no answer, nor does half a flight; what the client says next waits for us.
             side.acknowledge();
             if over {
