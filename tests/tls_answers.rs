@@ -4,7 +4,7 @@
 
 mod support;
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::process::{Child, Command, Stdio};
 
 use support::backend::Backend;
@@ -90,6 +90,41 @@ fn a_client_that_ends_a_session_by_an_alert_hears_nothing_more() {
         let log = session.end().log;
         assert!(log.contains("TLS with the client failed: ") && log.contains("BadRecordMac"), "{log}");
     }
+}
+
+/// For some of what a client does wrong rustls sends no alert. close_notify would say that all is well (RFC 8446 section
+/// 6.1).
+#[test]
+fn a_client_that_breaks_the_handshake_never_hears_close_notify() {
+    let site = Site::new();
+    let mut session = Wrapper::respawn(&site).start();
+    let _plaintext_server = session.opening();
+    session.client.says("STARTTLS\r\n");
+    session.client.hears(GO_AHEAD);
+    let mut handshake = Client::new(&site).versions(&[&TLS13]).begin();
+    session.client.says(handshake.client_hello());
+    // One change_cipher_spec is for boxes on the way (RFC 8446 appendix D.4), four are too many.
+    session.line.write_all(&[20, 3, 3, 0, 1, 1].repeat(4)).unwrap();
+    session.wrapper.log.line_with("TLS handshake with the client failed: peer misbehaved");
+    let outcome = handshake.finish(&mut session.client).and_then(|()| session.client.read(&mut [0]));
+    assert_eq!(outcome.map_err(|why| why.kind()), Err(ErrorKind::UnexpectedEof));
+}
+
+/// The same in a session: more updates of a key in a row than rustls takes.
+#[test]
+fn a_client_that_breaks_a_session_never_hears_close_notify() {
+    let (_site, server) = server();
+    let mut child = s_client(&server, &["-tls1_3", "-msg"]).spawn().unwrap();
+    let mut input = child.stdin.take().unwrap();
+    for _ in 0..33 {
+        input.write_all(b"k\n").unwrap();
+        wait_for(&mut child, ">>> TLS 1.3, Handshake [length 0005], KeyUpdate");
+    }
+    server.log().line_with("TLS with the client failed: peer misbehaved");
+    let mut rest = Vec::new();
+    child.stdout.take().unwrap().read_to_end(&mut rest).unwrap();
+    assert!(!String::from_utf8_lossy(&rest).contains("<<< TLS 1.3, Alert"));
+    child.wait().unwrap();
 }
 
 #[test]

@@ -98,6 +98,8 @@ impl Leg {
         self.received += count as u64;
         if let Err(why) = self.connection.process_new_packets() {
             self.silenced |= matches!(why, Error::AlertReceived(_));
+            // Not for every reason does rustls send an alert.
+            self.forgo_close_notify();
             return Err(io::Error::new(io::ErrorKind::InvalidData, self.reason(why)));
         }
         self.answer_key_update()?;
