@@ -13,7 +13,7 @@ use support::caller::TLSIFY;
 use support::certificates::Site;
 use support::program::{Running, path_of, program};
 use support::servers::stunnel;
-use support::wrapper::{Session, WRAPPER, Wrapper, from_here};
+use support::wrapper::{GO_AHEAD, NOT_AVAILABLE, Session, WRAPPER, Wrapper, from_here};
 use support::{proc, tls};
 
 /// What is said in the manual, under LIMITS.
@@ -80,6 +80,28 @@ fn with_fewer_descriptors_it_says_so() {
             let (served, log) = serves(session, &site);
             assert!(served || is_told(&log), "{limit}, {way}: {log}");
             assert!(!served || descriptors > 10, "{limit}, {way}: the manual can say less");
+        }
+    }
+}
+
+/// Trust anchors go over as a file in memory, and the limit on the size of files counts that too.
+#[test]
+fn a_limit_on_the_size_of_files_is_lifted_for_the_trust_anchors_or_said() {
+    let site = Site::new();
+    let backend = stunnel(&site, SERVER);
+    let told =
+        ": unable to hand over the trust anchors: they are longer than the limit on the size of files (ulimit -f)\n";
+    for (limit, answer) in [("--fsize=1:unlimited", GO_AHEAD), ("--fsize=1:1", NOT_AVAILABLE)] {
+        let client_certificates =
+            Wrapper::respawn(&site).option("-Y").env("CAFILE", from_here(site.ca().to_str().unwrap()));
+        for (way, wrapper) in [("-Y", client_certificates), ("a TLS server", Wrapper::backend(&site, backend.port))] {
+            let mut session = limited(limit, wrapper, &site).start();
+            let plaintext_server = session.opening();
+            session.client.says("STARTTLS\r\n");
+            session.client.hears(answer);
+            drop(plaintext_server);
+            let log = session.end().log;
+            assert_eq!(log.contains(told), answer == NOT_AVAILABLE, "{limit}, {way}: {log}");
         }
     }
 }
