@@ -76,6 +76,20 @@ fn a_missing_prog_is_told() {
 }
 
 #[test]
+fn standard_error_is_named_where_it_says_something() {
+    let site = Site::new();
+    for (prog, line) in [
+        ("exit 0", "it closed the connection"),
+        ("echo why >&2", "it closed the connection; standard error says why"),
+        ("printf '554 no\\r\\n'", "it said 554 no"),
+    ] {
+        let output = checked(&Wrapper::respawn(&site).options(&["-p", "smtp", "--check"]), &["sh", "-c", prog]);
+        let line = format!("failed: a session that asks for TLS: {line}");
+        assert!(output.0.lines().any(|said| said == line), "no {line:?} in\n{}", output.0);
+    }
+}
+
+#[test]
 fn a_backend_is_reached_and_verified() {
     let (site, backend) = (Site::new(), Backend::new());
     let wrapper = Wrapper::backend(&site, backend.port()).option("--check");

@@ -36,6 +36,7 @@ pub(super) fn try_session(config: &Config, arguments: &[OsString]) -> Result<Opt
         Ok(Visit::Served(protocol) | Visit::Granted(protocol) | Visit::Unanswered(protocol)) => {
             Ok(Some(format!("granted, {}", protocol.name)))
         }
+        Err(wrong) if told.is_empty() => Err(Error::TlsConfig(wrong.to_string())),
         Err(wrong) => {
             message::pass_on(&told);
             Err(Error::TlsConfig(format!("{wrong}; standard error says why")))
