@@ -21,10 +21,14 @@ pub(crate) struct Service {
     start: fn(&mut Daemons) -> Place,
 }
 
+/// The server that reads lines as many in C do, and the bytes that it has room for, with the NUL behind them.
+pub(crate) const FGETS: &str = "lines by fgets(3) of 512";
+pub(crate) const FGETS_BUFFER: usize = 512;
+
 /// Every one.
 pub(crate) static ALL: &[Service] = &[
     Service { name: "lines, as qmail reads them", protocol: "smtp", start: |_| small("smtp", "lf") },
-    Service { name: "lines by fgets(3) of 512", protocol: "smtp", start: |_| small("smtp", "512") },
+    Service { name: FGETS, protocol: "smtp", start: |_| small("smtp", "512") },
     Service { name: "lines that CR ends as well", protocol: "smtp", start: |_| small("smtp", "cr") },
     Service { name: "lines, as qmail reads them", protocol: "pop3", start: |_| small("pop3", "lf") },
     Service { name: "mailfront", protocol: "smtp", start: |_| words(mailfront()) },
