@@ -128,10 +128,7 @@ impl<'a> Relay<'a> {
     /// # Errors
     /// The keeper is gone.
     pub fn ask_for_server(&mut self) -> Result<(), Error> {
-        let config = self.config;
-        let knows_client = !config.accept_proxy;
-        let serves = !config.inside.leaves_client_to_prog() && !matches!(config.inside, Inside::Called(_));
-        if serves && knows_client && !config.implicit {
+        if !self.config.needs_tls() && !self.config.accept_proxy {
             self.window.tell(&Ask::Spawn(None))?;
             self.server_asked_for = true;
         }

@@ -353,12 +353,18 @@ fn a_container_is_not_taken_for_what_is_in_it() {
     }
 }
 
+/// One whose mode may change.
+fn copy_of_key(site: &Site) -> PathBuf {
+    let copy = site.dir.file("open.pem");
+    fs::copy(site.key(), &copy).unwrap();
+    keep(&copy);
+    copy
+}
+
 #[test]
 fn a_key_for_everybody_is_a_warning() {
     let site = Site::new();
-    let open = site.dir.file("open.pem");
-    fs::copy(site.key(), &open).unwrap();
-    keep(&open);
+    let open = copy_of_key(&site);
     for (mode, warned) in [(0o644, true), (0o640, false)] {
         fs::set_permissions(&open, fs::Permissions::from_mode(mode)).unwrap();
         let mut session = Wrapper::respawn(&site).env("KEYFILE", &open).start();
@@ -375,9 +381,7 @@ fn a_key_for_everybody_is_a_warning() {
 #[test]
 fn a_key_for_everybody_is_told_to_who_asks_for_tls_and_to_no_health_check() {
     let site = Site::new();
-    let open = site.dir.file("open.pem");
-    fs::copy(site.key(), &open).unwrap();
-    keep(&open);
+    let open = copy_of_key(&site);
     fs::set_permissions(&open, fs::Permissions::from_mode(0o644)).unwrap();
     let wrapper = || Wrapper::bare(&[]).option("--implicit").site(&site).env("KEYFILE", &open);
     let mut session = wrapper().start();

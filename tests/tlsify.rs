@@ -238,9 +238,8 @@ fn what_was_said_before_leaving_arrives() {
     for pipes in [true, false] {
         let (site, server) = (Site::new(), Backend::new());
         let call = Call::trusting(&site, server.port());
-        let ((theirs, ours), (mut hears, mut says)) = if pipes { over_pipes() } else { over_a_socket() };
-        let running = call.start(theirs, ours);
-        let (mut peer, _) = Server::new(&site).accept(Peer::tcp(server.accept())).unwrap();
+        let side = if pipes { over_pipes() } else { over_a_socket() };
+        let (running, mut peer, (mut hears, mut says)) = called_from(side, &call, &site, &server);
         peer.says("hello\r\n");
         hears.read_exact(&mut [0; 7]).unwrap();
         proc::stopped(proc::session_of(running.pid()), || {
@@ -259,9 +258,7 @@ fn what_was_said_before_leaving_arrives() {
 fn who_wants_no_answer_may_go_on_speaking() {
     let (site, server) = (Site::new(), Backend::new());
     let call = Call::trusting(&site, server.port());
-    let ((theirs, ours), (hears, mut says)) = over_pipes();
-    let running = call.start(theirs, ours);
-    let (mut peer, _) = Server::new(&site).accept(Peer::tcp(server.accept())).unwrap();
+    let (running, mut peer, (hears, mut says)) = called_from(over_pipes(), &call, &site, &server);
     drop(hears);
     for number in 0..100 {
         let line = format!("line {number}\r\n");
@@ -280,9 +277,7 @@ fn who_wants_no_answer_may_go_on_speaking() {
 fn who_has_left_is_missed_with_the_next_word() {
     let (site, server) = (Site::new(), Backend::new());
     let call = Call::trusting(&site, server.port());
-    let ((theirs, ours), (hears, mut says)) = over_pipes();
-    let running = call.start(theirs, ours);
-    let (mut peer, _) = Server::new(&site).accept(Peer::tcp(server.accept())).unwrap();
+    let (running, mut peer, (hears, mut says)) = called_from(over_pipes(), &call, &site, &server);
     drop(hears);
     says.write_all(b"first line\r\n").unwrap();
     peer.hears("first line\r\n");
@@ -291,6 +286,14 @@ fn who_has_left_is_missed_with_the_next_word() {
     assert!(end.is_err_and(|why| why.kind() == ErrorKind::UnexpectedEof), "no close_notify");
     drop(says);
     assert_eq!(call.end(running, String::new).status, 0);
+}
+
+/// A call from this side that the server has taken, with both ends of it.
+fn called_from(side: PlaintextSide, call: &Call, site: &Site, server: &Backend) -> (Running, Peer, (File, File)) {
+    let ((theirs, ours), here) = side;
+    let running = call.start(theirs, ours);
+    let (peer, _) = Server::new(site).accept(Peer::tcp(server.accept())).unwrap();
+    (running, peer, here)
 }
 
 /// What a program has for a plaintext side, and the other end: to read from and to write to.
